@@ -1,0 +1,68 @@
+"""Find label errors in image datasets, fix them, and measure what the fixes were worth.
+
+The public names, loaded when first used: `import labelfix` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from labelfix._version import __version__
+
+if TYPE_CHECKING:
+    from labelfix import score
+    from labelfix.errors import (
+        InputError,
+        LabelfixError,
+        LabelfixWarning,
+        MissingExtraError,
+        Problem,
+        RunError,
+    )
+    from labelfix.find import find_issues
+    from labelfix.formats import read
+    from labelfix.predict import out_of_fold
+    from labelfix.schema import Dataset, Predictions
+
+_HOME = {
+    "Dataset": "labelfix.schema",
+    "InputError": "labelfix.errors",
+    "LabelfixError": "labelfix.errors",
+    "LabelfixWarning": "labelfix.errors",
+    "MissingExtraError": "labelfix.errors",
+    "Predictions": "labelfix.schema",
+    "Problem": "labelfix.errors",
+    "RunError": "labelfix.errors",
+    "find_issues": "labelfix.find",
+    "out_of_fold": "labelfix.predict",
+    "read": "labelfix.formats",
+}
+
+__all__ = [
+    "Dataset",
+    "InputError",
+    "LabelfixError",
+    "LabelfixWarning",
+    "MissingExtraError",
+    "Predictions",
+    "Problem",
+    "RunError",
+    "__version__",
+    "find_issues",
+    "out_of_fold",
+    "read",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:  # a module attribute can be anything
+    if name == "score":
+        return importlib.import_module("labelfix.score")
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'labelfix' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

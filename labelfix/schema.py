@@ -1,0 +1,218 @@
+"""The tables that all of labelfix passes around, and the three objects that carry them.
+
+`read` gives a `Dataset`, `out_of_fold` gives `Predictions` for it, `find_issues` gives an issues table.
+Each table's columns are listed here, once, and `check` holds a table to its list at every boundary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from labelfix.errors import InputError, Problem, name_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "ANNOTATIONS",
+    "CLASS_KINDS",
+    "FOLDS",
+    "ISSUES",
+    "ITEMS",
+    "SCHEMA_VERSION",
+    "ClassKind",
+    "Dataset",
+    "Predictions",
+    "check",
+]
+
+SCHEMA_VERSION = 1
+"""Written into every file of a run; a reader refuses what is newer than it knows."""
+
+ClassKind = Literal["mislabeled", "multi_label", "none_of_the_classes"]
+CLASS_KINDS: tuple[ClassKind, ...] = ("mislabeled", "multi_label", "none_of_the_classes")
+
+ITEMS: Mapping[str, type[pl.DataType]] = {"item_id": pl.String}
+"""One row an item. Optional known columns: path, split, group, width, height. All others are metadata
+or features."""
+
+ANNOTATIONS: Mapping[str, type[pl.DataType]] = {
+    "annotation_id": pl.String,
+    "item_id": pl.String,
+    "label": pl.String,
+}
+"""One row a given label, in item order. With class labels each item has one, named like its item."""
+
+FOLDS: Mapping[str, type[pl.DataType]] = {"item_id": pl.String, "fold": pl.Int32}
+"""In which fold each item was held out."""
+
+ISSUES: Mapping[str, type[pl.DataType]] = {
+    "rank": pl.Int64,
+    "item_id": pl.String,
+    "annotation_id": pl.String,
+    "kind": pl.String,
+    "quality": pl.Float64,
+    "flagged": pl.Boolean,
+    "given_label": pl.String,
+    "suggested_label": pl.String,
+    "kind_score": pl.Float64,
+    "evidence": pl.String,
+}
+"""The queue: one row an annotation, most suspicious first. `rank` counts from 1; `quality` is in [0, 1],
+low = suspicious; `flagged` marks the recommended set; `kind_score` in [0, 1] says how sure the kind is;
+`evidence` is one sentence."""
+
+
+def check(table: pl.DataFrame, schema: Mapping[str, type[pl.DataType]], name: str) -> pl.DataFrame:
+    """Hold `table` to `schema`: every column there, with its type. Further columns are let through.
+
+    Raises
+    ------
+    InputError
+        Listing every column that is missing or of another type.
+
+    Examples
+    --------
+    >>> check(pl.DataFrame({"item_id": ["a"]}), ITEMS, "items").height
+    1
+    """
+    problems = [
+        Problem(
+            f"table {name}, column {column!r}",
+            "no such column" if column not in table.columns else str(table.schema[column]),
+            str(dtype()),
+        )
+        for column, dtype in schema.items()
+        if table.schema.get(column) != dtype
+    ]
+    if problems:
+        raise InputError(problems)
+    return table
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Items, their given labels, and the class names, as read from disk.
+
+    Parameters
+    ----------
+    items
+        Table with the columns of `ITEMS`, in the order that rows of predictions follow.
+    annotations
+        Table with the columns of `ANNOTATIONS`, in item order.
+    class_names
+        In the order that columns of `pred_probs` follow.
+    format
+        Which file of `labelfix/formats` reads and writes it.
+    root
+        The folder that item paths are relative to; None for what never was a file.
+    feature_columns
+        The columns of `items` that a model may learn from.
+    skipped
+        What `skip_bad` left out, and why.
+    """
+
+    items: pl.DataFrame
+    annotations: pl.DataFrame
+    class_names: tuple[str, ...]
+    format: str
+    root: Path | None = None
+    feature_columns: tuple[str, ...] = ()
+    skipped: tuple[Problem, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """What the format needs to write the dataset back, and nobody else looks at."""
+
+    def __post_init__(self) -> None:
+        check(self.items, ITEMS, "items")
+        check(self.annotations, ANNOTATIONS, "annotations")
+
+    def __len__(self) -> int:
+        """Count the items."""
+        return self.items.height
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """Given class of each annotation as an index into `class_names`, shape (n,)."""
+        codes = self.annotations["label"].replace_strict(
+            list(self.class_names),
+            range(len(self.class_names)),
+            default=None,
+            return_dtype=pl.Int64,
+        )
+        if codes.null_count():
+            rows = codes.is_null().arg_true()
+            raise InputError(
+                Problem(
+                    "annotations",
+                    f"labels that are no class name in {name_rows(rows.to_list())}",
+                    f"one of {len(self.class_names)} class names",
+                )
+            )
+        return codes.to_numpy()
+
+    @cached_property
+    def image_paths(self) -> list[Path] | None:
+        """Absolute path of each item's image, or None where the items are not images."""
+        if "path" not in self.items.columns or self.root is None:
+            return None
+        return [self.root / path for path in self.items["path"]]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest over the items, annotations and class names: which dataset a run speaks of."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name in self.class_names:
+            digest.update(name.encode() + b"\0")
+        for table in (self.items.select(ITEMS), self.annotations):
+            for column in table.columns:
+                digest.update(column.encode() + b"\0")
+                cells = table[column].cast(pl.String).fill_null("\0").to_list()
+                digest.update("\x1f".join(cells).encode())
+        return digest.hexdigest()
+
+    def take(self, rows: NDArray[np.int64]) -> Dataset:
+        """Keep these items, in this order. For datasets with one annotation an item."""
+        return replace(self, items=self.items[rows], annotations=self.annotations[rows])
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one model says of each item of a dataset, rows in item order.
+
+    Parameters
+    ----------
+    pred_probs
+        Out-of-fold class probabilities, shape (n, K), float16, float32 or float64, rows sum to one.
+    class_names
+        Names of the K columns.
+    fold
+        Fold in which each item was held out, shape (n,), or None if unknown.
+    train_pred_probs
+        Mean probabilities, over the epochs and over the folds that trained on the item, shape (n, K);
+        None from models without epochs. In-sample, so an evidence of its own: what a network is slow
+        to learn is suspicious (Pleiss et al. 2020, Swayamdipta et al. 2020).
+    embeddings
+        Shape (n, d), float32; None from models without any.
+    duplicate_group
+        Exact and near-duplicate items share a number, shape (n,); None if nobody looked.
+    model
+        Its name, and what it was given, for run.json.
+    """
+
+    pred_probs: NDArray[Any]
+    class_names: tuple[str, ...]
+    fold: NDArray[np.int32] | None = None
+    train_pred_probs: NDArray[np.float32] | None = None
+    embeddings: NDArray[np.float32] | None = None
+    duplicate_group: NDArray[np.int64] | None = None
+    model: str = "given"
+    details: Mapping[str, Any] = field(default_factory=dict)
