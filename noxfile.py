@@ -1,4 +1,4 @@
-"""`nox` sets up what it needs and runs every check: lint, the base install, all adapters, the docs."""
+"""`nox` sets up what it needs and runs every check: lint, the base install, all adapters."""
 
 import nox
 
@@ -9,7 +9,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff and strict mypy."""
+    """Run ruff and strict mypy."""
     session.install("-e", ".[lint,test]", "nox")
     session.run("ruff", "format", "--check")
     session.run("ruff", "check")
@@ -18,13 +18,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def base(session: nox.Session) -> None:
-    """The base install alone: no torch, no cleanlab. What needs an extra must say so, and skip."""
+    """Run the tests on the base install: no torch, no cleanlab."""
     session.install(".[test]")
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Every adapter, with its real library."""
+    """Run all tests, every adapter with its real library."""
     session.install(".[all,test]")
     session.run("pytest", *session.posargs)

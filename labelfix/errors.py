@@ -74,7 +74,7 @@ class Problem:
 
 
 class InputError(LabelfixError, ValueError):
-    """The data or an option is wrong. `problems` holds everything that was found, not the first only.
+    """The data or an option is wrong. `problems` holds everything found, not the first only.
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """The tables that all of labelfix passes around, and the three objects that carry them.
 
-`read` gives a `Dataset`, `out_of_fold` gives `Predictions` for it, `find_issues` gives an issues table.
-Each table's columns are listed here, once, and `check` holds a table to its list at every boundary.
+`read` gives a `Dataset`, `out_of_fold` gives `Predictions` for it, `find_issues` gives an issues
+table. Each table's columns are listed here, once, and `check` holds a table to its list at every
+boundary.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, Problem, name_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = [
@@ -42,15 +43,15 @@ ClassKind = Literal["mislabeled", "multi_label", "none_of_the_classes"]
 CLASS_KINDS: tuple[ClassKind, ...] = ("mislabeled", "multi_label", "none_of_the_classes")
 
 ITEMS: Mapping[str, type[pl.DataType]] = {"item_id": pl.String}
-"""One row an item. Optional known columns: path, split, group, width, height. All others are metadata
-or features."""
+"""One row an item. Optional known columns: path, split, group, width, height. All others are
+metadata or features."""
 
 ANNOTATIONS: Mapping[str, type[pl.DataType]] = {
     "annotation_id": pl.String,
     "item_id": pl.String,
     "label": pl.String,
 }
-"""One row a given label, in item order. With class labels each item has one, named like its item."""
+"""One row a given label, in item order. With class labels each item has one, named like it."""
 
 FOLDS: Mapping[str, type[pl.DataType]] = {"item_id": pl.String, "fold": pl.Int32}
 """In which fold each item was held out."""
@@ -67,9 +68,9 @@ ISSUES: Mapping[str, type[pl.DataType]] = {
     "kind_score": pl.Float64,
     "evidence": pl.String,
 }
-"""The queue: one row an annotation, most suspicious first. `rank` counts from 1; `quality` is in [0, 1],
-low = suspicious; `flagged` marks the recommended set; `kind_score` in [0, 1] says how sure the kind is;
-`evidence` is one sentence."""
+"""The queue: one row an annotation, most suspicious first. `rank` counts from 1; `quality` is in
+[0, 1], low = suspicious; `flagged` marks the recommended set; `kind_score` in [0, 1] says how sure
+the kind is; `evidence` is one sentence."""
 
 
 def check(table: pl.DataFrame, schema: Mapping[str, type[pl.DataType]], name: str) -> pl.DataFrame:
@@ -197,9 +198,9 @@ class Predictions:
     fold
         Fold in which each item was held out, shape (n,), or None if unknown.
     train_pred_probs
-        Mean probabilities, over the epochs and over the folds that trained on the item, shape (n, K);
-        None from models without epochs. In-sample, so an evidence of its own: what a network is slow
-        to learn is suspicious (Pleiss et al. 2020, Swayamdipta et al. 2020).
+        Mean probabilities, over the epochs and over the folds that trained on the item, shape
+        (n, K); None from models without epochs. In-sample, so an evidence of its own: what a
+        network is slow to learn is suspicious (Pleiss et al. 2020, Swayamdipta et al. 2020).
     embeddings
         Shape (n, d), float32; None from models without any.
     duplicate_group
