@@ -25,11 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANNOTATIONS",
+    "BOX",
+    "BOX_ANNOTATIONS",
+    "BOX_ISSUES",
+    "BOX_KINDS",
+    "BOX_PREDICTIONS",
     "CLASS_KINDS",
+    "CORRECTIONS",
     "FOLDS",
     "ISSUES",
     "ITEMS",
     "SCHEMA_VERSION",
+    "BoxKind",
     "ClassKind",
     "Dataset",
     "Predictions",
@@ -42,6 +49,16 @@ SCHEMA_VERSION = 1
 ClassKind = Literal["mislabeled", "multi_label", "none_of_the_classes"]
 CLASS_KINDS: tuple[ClassKind, ...] = ("mislabeled", "multi_label", "none_of_the_classes")
 
+BoxKind = Literal["missing", "spurious", "wrong_class", "bad_location", "duplicate", "group"]
+BOX_KINDS: tuple[BoxKind, ...] = (
+    "missing",
+    "spurious",
+    "wrong_class",
+    "bad_location",
+    "duplicate",
+    "group",
+)
+
 ITEMS: Mapping[str, type[pl.DataType]] = {"item_id": pl.String}
 """One row an item. Optional known columns: path, split, group, width, height. All others are
 metadata or features."""
@@ -52,6 +69,26 @@ ANNOTATIONS: Mapping[str, type[pl.DataType]] = {
     "label": pl.String,
 }
 """One row a given label, in item order. With class labels each item has one, named like it."""
+
+BOX = ("x1", "y1", "x2", "y2")
+"""Corners in pixels from the top left of the image: xyxy, x2 and y2 exclusive, fractions allowed."""
+
+BOX_ANNOTATIONS: Mapping[str, type[pl.DataType]] = {
+    **ANNOTATIONS,
+    **dict.fromkeys(BOX, pl.Float64),
+    "crowd": pl.Boolean,
+}
+"""One row a given box, in item order. `crowd` marks a region that counts neither for nor against a
+model (COCO's iscrowd). Formats may add columns of their own: ignore, difficult, truncated, …"""
+
+BOX_PREDICTIONS: Mapping[str, type[pl.DataType]] = {
+    "item_id": pl.String,
+    "label": pl.String,
+    "score": pl.Float64,
+    **dict.fromkeys(BOX, pl.Float64),
+}
+"""One row a predicted box. `score` is the detector's confidence in [0, 1]. Optional: `fold` (Int32) and
+`pred_probs` (Array of Float32, one a class in the dataset's class order)."""
 
 FOLDS: Mapping[str, type[pl.DataType]] = {"item_id": pl.String, "fold": pl.Int32}
 """In which fold each item was held out."""
@@ -71,6 +108,24 @@ ISSUES: Mapping[str, type[pl.DataType]] = {
 """The queue: one row an annotation, most suspicious first. `rank` counts from 1; `quality` is in
 [0, 1], low = suspicious; `flagged` marks the recommended set; `kind_score` in [0, 1] says how sure
 the kind is; `evidence` is one sentence."""
+
+BOX_ISSUES: Mapping[str, type[pl.DataType]] = {
+    **ISSUES,
+    **{f"given_{edge}": pl.Float64 for edge in BOX},
+    **{f"suggested_{edge}": pl.Float64 for edge in BOX},
+}
+"""As `ISSUES`, with the boxes. `annotation_id`, `given_label` and the given box are null where a box is
+missing; the suggested ones where the suggestion is to delete."""
+
+CORRECTIONS: Mapping[str, type[pl.DataType]] = {
+    "action": pl.String,
+    "item_id": pl.String,
+    "annotation_id": pl.String,
+    "label": pl.String,
+    **dict.fromkeys(BOX, pl.Float64),
+}
+"""What to change: `action` is set_label, set_box, add_box, delete or ignore. `annotation_id` is null for
+add_box; `label` and the box are null where the action leaves them alone."""
 
 
 def check(table: pl.DataFrame, schema: Mapping[str, type[pl.DataType]], name: str) -> pl.DataFrame:
@@ -134,11 +189,16 @@ class Dataset:
 
     def __post_init__(self) -> None:
         check(self.items, ITEMS, "items")
-        check(self.annotations, ANNOTATIONS, "annotations")
+        check(self.annotations, BOX_ANNOTATIONS if self.has_boxes else ANNOTATIONS, "annotations")
 
     def __len__(self) -> int:
         """Count the items."""
         return self.items.height
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether annotations are boxes, with the columns of `BOX_ANNOTATIONS`, or class labels."""
+        return "x1" in self.annotations.columns
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
