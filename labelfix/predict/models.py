@@ -1,0 +1,111 @@
+"""What a model is to labelfix, and which ones are known by name.
+
+A model is a small frozen dataclass. Its fields are its parameters and go into run.json; the work is two
+methods: `prepare` looks at the dataset once and never at the labels, `fit_predict` does one fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from labelfix.schema import Dataset
+
+__all__ = ["FoldJob", "FoldResult", "Inputs", "Model", "Progress"]
+
+Progress = Callable[[str, int, int], None]
+"""Called as `progress(what, done, total)`."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the folds learn from, made once for a dataset.
+
+    Parameters
+    ----------
+    data
+        What `fit_predict` picks rows from: an array with n rows, or anything that pickles. Arrays are
+        shared with worker processes as memory maps, so they are read-only there.
+    embeddings
+        Shape (n, d), float32, if the model looks at items through any.
+    """
+
+    data: Any
+    embeddings: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """One fold: learn from some rows, predict the others.
+
+    Parameters
+    ----------
+    train
+        Rows to learn from, ascending, shape (t,).
+    labels
+        Given class of each row in `train`, in 0..n_classes-1, shape (t,). A class can be missing here:
+        all its members may be held out in this fold.
+    test
+        Rows to predict, ascending, shape (m,). Neither they nor their near-duplicates are in `train`.
+    n_classes
+        K, the columns to return.
+    seed
+        Of this fold alone. The result depends on nothing random but this.
+    """
+
+    train: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    test: NDArray[np.int64]
+    n_classes: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What one fold gives.
+
+    Parameters
+    ----------
+    pred_probs
+        Of the rows in `test`, shape (m, K), float32, rows sum to one.
+    train_pred_probs
+        Of the rows in `train`, shape (t, K), float32: the mean over the epochs of what the network said
+        of them while it learned from them. None from models without epochs.
+    """
+
+    pred_probs: NDArray[np.float32]
+    train_pred_probs: NDArray[np.float32] | None = None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What `out_of_fold` asks of a model. Anything with these three names will do.
+
+    Frozen dataclasses are best: their fields go into run.json, and tell stored folds apart.
+    """
+
+    @property
+    def name(self) -> str:
+        """Say what it is in a word or two, as `--model` takes it."""
+        ...
+
+    def prepare(self, dataset: Dataset, *, cache: Path | None, progress: Progress | None) -> Inputs:
+        """Turn the dataset into what the folds learn from. Must not look at its labels.
+
+        `cache` is a folder that outlives the run, for what is dear to compute; None for no cache.
+        """
+        ...
+
+    def fit_predict(self, data: Any, job: FoldJob, progress: Progress | None) -> FoldResult:
+        """Learn from the rows `job.train` of `data` (`Inputs.data`), and predict the rows `job.test`.
+
+        Runs in a worker process where there is more than one; `progress` is None there.
+        """
+        ...
