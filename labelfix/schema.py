@@ -78,8 +78,8 @@ BOX_ANNOTATIONS: Mapping[str, type[pl.DataType]] = {
     **dict.fromkeys(BOX, pl.Float64),
     "crowd": pl.Boolean,
 }
-"""One row a given box, in item order. `crowd` marks a region that counts neither for nor against a
-model (COCO's iscrowd). Formats may add columns of their own: ignore, difficult, truncated, …"""
+"""One row a given box, in item order. `crowd` marks a region that counts neither for nor against
+a model (COCO's iscrowd). Formats may add columns of their own: ignore, difficult, truncated, …"""
 
 BOX_PREDICTIONS: Mapping[str, type[pl.DataType]] = {
     "item_id": pl.String,
@@ -87,8 +87,8 @@ BOX_PREDICTIONS: Mapping[str, type[pl.DataType]] = {
     "score": pl.Float64,
     **dict.fromkeys(BOX, pl.Float64),
 }
-"""One row a predicted box. `score` is the detector's confidence in [0, 1]. Optional: `fold` (Int32) and
-`pred_probs` (Array of Float32, one a class in the dataset's class order)."""
+"""One row a predicted box. `score` is the detector's confidence in [0, 1]. Optional: `fold` (Int32)
+and `pred_probs` (Array of Float32, one a class in the dataset's class order)."""
 
 FOLDS: Mapping[str, type[pl.DataType]] = {"item_id": pl.String, "fold": pl.Int32}
 """In which fold each item was held out."""
@@ -114,8 +114,8 @@ BOX_ISSUES: Mapping[str, type[pl.DataType]] = {
     **{f"given_{edge}": pl.Float64 for edge in BOX},
     **{f"suggested_{edge}": pl.Float64 for edge in BOX},
 }
-"""As `ISSUES`, with the boxes. `annotation_id`, `given_label` and the given box are null where a box is
-missing; the suggested ones where the suggestion is to delete."""
+"""As `ISSUES`, with the boxes. `annotation_id`, `given_label` and the given box are null where a
+box is missing; the suggested ones where the suggestion is to delete."""
 
 CORRECTIONS: Mapping[str, type[pl.DataType]] = {
     "action": pl.String,
@@ -124,8 +124,8 @@ CORRECTIONS: Mapping[str, type[pl.DataType]] = {
     "label": pl.String,
     **dict.fromkeys(BOX, pl.Float64),
 }
-"""What to change: `action` is set_label, set_box, add_box, delete or ignore. `annotation_id` is null for
-add_box; `label` and the box are null where the action leaves them alone."""
+"""What to change: `action` is set_label, set_box, add_box, delete or ignore. `annotation_id` is null
+for add_box; `label` and the box are null where the action leaves them alone."""
 
 
 def check(table: pl.DataFrame, schema: Mapping[str, type[pl.DataType]], name: str) -> pl.DataFrame:
