@@ -71,7 +71,7 @@ ANNOTATIONS: Mapping[str, type[pl.DataType]] = {
 """One row a given label, in item order. With class labels each item has one, named like it."""
 
 BOX = ("x1", "y1", "x2", "y2")
-"""Corners in pixels from the top left of the image: xyxy, x2 and y2 exclusive, fractions allowed."""
+"""Corners in pixels from the top left of the image: xyxy, x2 and y2 exclusive, fractions kept."""
 
 BOX_ANNOTATIONS: Mapping[str, type[pl.DataType]] = {
     **ANNOTATIONS,
@@ -124,8 +124,8 @@ CORRECTIONS: Mapping[str, type[pl.DataType]] = {
     "label": pl.String,
     **dict.fromkeys(BOX, pl.Float64),
 }
-"""What to change: `action` is set_label, set_box, add_box, delete or ignore. `annotation_id` is null
-for add_box; `label` and the box are null where the action leaves them alone."""
+"""What to change: `action` is set_label, set_box, add_box, delete or ignore. `annotation_id` is
+null for add_box; `label` and the box are null where the action leaves them alone."""
 
 
 def check(table: pl.DataFrame, schema: Mapping[str, type[pl.DataType]], name: str) -> pl.DataFrame:
