@@ -15,7 +15,7 @@ PACKAGE = Path(labelfix.__file__).parent
 
 LAYERS = [
     {"_version", "errors", "schema"},
-    {"formats", "images", "duplicates", "folds", "score"},
+    {"boxes", "formats", "images", "duplicates", "folds", "score"},
     {"predict", "find"},
     {"run"},
     {"report", "cli"},
