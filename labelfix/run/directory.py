@@ -1,0 +1,296 @@
+"""The run directory: opening one, and writing one so that it is whole or says that it is not.
+
+    RUN/run.json            what was run; written last, so a directory that has it is whole
+    RUN/folds.parquet       which item was held out in which fold; absent with ready-made predictions
+    RUN/predictions.npy     pred_probs, rows in item order; a copy, so that a run can be mailed
+    RUN/issues.parquet      the ranked queue
+    RUN/decisions.jsonl     a reviewer's work, if any: never written, moved or removed here
+    RUN/report.html         one page, opens offline
+    RUN/.partial/           only while a run is unfinished: the folds that are done
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from labelfix.errors import RunError
+from labelfix.run.atomic import replacing, sweep
+from labelfix.run.record import RunRecord, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from labelfix.schema import Predictions
+
+__all__ = ["Run", "check_free", "check_same_data", "open_run", "unfinished", "write_run"]
+
+SCHEMA_VERSION = 1
+"""Of the files of a run; equal to `labelfix.schema.SCHEMA_VERSION`, which is dear to import."""
+
+RECORD = "run.json"
+FOLDS = "folds.parquet"
+PREDICTIONS = "predictions.npy"
+ISSUES = "issues.parquet"
+DECISIONS = "decisions.jsonl"
+REPORT = "report.html"
+PARTIAL = ".partial"
+STARTED = "started.json"
+
+
+class _Started(msgspec.Struct, frozen=True):
+    """What an unfinished run says of itself."""
+
+    fingerprint: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run on disk. Its tables are read when first asked for.
+
+    Parameters
+    ----------
+    path
+        The directory.
+    info
+        What run.json holds.
+    """
+
+    path: Path
+    info: RunRecord
+
+    @cached_property
+    def issues(self) -> pl.DataFrame:
+        """The ranked queue, columns as in `labelfix.schema.ISSUES`.
+
+        Raises
+        ------
+        RunError
+            If the file is missing or damaged.
+        """
+        from labelfix.schema import ISSUES as COLUMNS
+        from labelfix.schema import check
+
+        return check(self._table(ISSUES), COLUMNS, str(self.path / ISSUES))
+
+    @cached_property
+    def folds(self) -> pl.DataFrame | None:
+        """Which item was held out in which fold; None if the predictions were ready-made."""
+        return self._table(FOLDS) if (self.path / FOLDS).exists() else None
+
+    @cached_property
+    def pred_probs(self) -> NDArray[Any]:
+        """Class probabilities, shape (n, K), rows in item order: a read-only memory map."""
+        import numpy as np
+
+        path = self.path / PREDICTIONS
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return] # numpy types load as Any
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
+
+    @property
+    def report(self) -> Path:
+        """The page to open in a browser."""
+        return self.path / REPORT
+
+    def _table(self, name: str) -> pl.DataFrame:
+        import polars as pl
+
+        path = self.path / name
+        try:
+            return pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _damaged(path, error) from error
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a finished run.
+
+    Parameters
+    ----------
+    path
+        A directory that `labelfix find` wrote.
+
+    Raises
+    ------
+    RunError
+        If there is none, or it is unfinished, damaged, of another version, or something else; says
+        which, and what to do.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise RunError(f"{path}: no such directory; make one with: labelfix find PATH --out {path}")
+    if not (path / RECORD).is_file():
+        if (path / PARTIAL / STARTED).is_file():
+            raise RunError(
+                f"{path}: the run is not finished; give the command that began it once more, "
+                f"and it goes on at the fold it reached{_command_of(path)}"
+            )
+        raise RunError(f"{path}: not a run directory of labelfix: there is no {RECORD} in it")
+    return Run(path, _read_record(path / RECORD))
+
+
+def check_free(out: Path) -> None:
+    """Say early if a run cannot be written there: something that is no run of ours is in the way.
+
+    Raises
+    ------
+    RunError
+        Nothing is ever written into a folder of other files, not even to overwrite.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise RunError(f"{out}: is a file; give a directory that does not exist yet")
+    if (out / RECORD).is_file():
+        _read_record(out / RECORD)
+    elif not (out / PARTIAL / STARTED).is_file() and any(out.iterdir()):
+        raise RunError(
+            f"{out}: holds other files and no run of labelfix; "
+            "give a directory that does not exist yet"
+        )
+
+
+def check_same_data(out: Path, fingerprint: str, *, overwrite: bool) -> None:
+    """Refuse to replace a run on other data, unless asked to, and never beside a reviewer's work.
+
+    Raises
+    ------
+    RunError
+        If the run in `out` speaks of another dataset.
+    """
+    before = _fingerprint_in(out)
+    if before is None or before == fingerprint:
+        return
+    if (out / DECISIONS).exists():
+        raise RunError(
+            f"{out}: holds a reviewer's decisions on other data; choose another directory"
+        )
+    if not overwrite:
+        raise RunError(
+            f"{out}: holds a run on other data; choose another directory, "
+            "or replace it with --overwrite"
+        )
+
+
+@contextlib.contextmanager
+def unfinished(out: Path, fingerprint: str, command: tuple[str, ...]) -> Iterator[Path]:
+    """Mark `out` as unfinished while the block runs, and lend it a folder for what is done so far.
+
+    If the block fails before anything is done, no trace is left; afterwards, what is done stays, for
+    the next try.
+    """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    partial = out / PARTIAL
+    store = partial / "folds"
+    if (partial / STARTED).exists() and _fingerprint_in(out) != fingerprint:
+        shutil.rmtree(partial)
+    store.mkdir(parents=True, exist_ok=True)
+    with replacing(partial / STARTED) as file:
+        file.write(encode(_Started(fingerprint, command)))
+    try:
+        yield store
+    except BaseException:
+        if not any(store.iterdir()):
+            shutil.rmtree(partial)
+            with contextlib.suppress(OSError):  # ends at the first folder that others use
+                for folder in made:
+                    folder.rmdir()
+        raise
+    shutil.rmtree(partial)
+
+
+def write_run(
+    out: Path,
+    record: RunRecord,
+    issues: pl.DataFrame,
+    folds: pl.DataFrame | None,
+    predictions: Predictions,
+    report: str,
+) -> Run:
+    """Write every file of a run, each whole or not at all, run.json last."""
+    import numpy as np
+
+    sweep(out)
+    (out / RECORD).unlink(missing_ok=True)
+    with replacing(out / PREDICTIONS) as file:
+        np.save(file, np.asarray(predictions.pred_probs), allow_pickle=False)
+    if folds is None:
+        (out / FOLDS).unlink(missing_ok=True)
+    else:
+        _write_table(out / FOLDS, folds)
+    _write_table(out / ISSUES, issues)
+    with replacing(out / REPORT) as file:
+        file.write(report.encode())
+    with replacing(out / RECORD) as file:
+        file.write(encode(record))
+    return Run(out, record)
+
+
+def _write_table(path: Path, table: pl.DataFrame) -> None:
+    with replacing(path) as file:
+        table.write_parquet(file, metadata={"labelfix_schema_version": str(SCHEMA_VERSION)})
+
+
+def _read_record(path: Path) -> RunRecord:
+    try:
+        data = path.read_bytes()
+        version = msgspec.json.decode(data, type=_Versioned).schema_version
+    except (OSError, msgspec.DecodeError) as error:
+        raise RunError(f"{path}: not a record of labelfix: {error}") from error
+    if version != SCHEMA_VERSION:
+        age = "a newer" if version > SCHEMA_VERSION else "an older"
+        what = "upgrade labelfix" if version > SCHEMA_VERSION else "make the run again"
+        raise RunError(
+            f"{path}: written by {age} labelfix (files of version {version}; "
+            f"this one reads {SCHEMA_VERSION}); {what}"
+        )
+    try:
+        return decode(data)
+    except msgspec.DecodeError as error:
+        raise _damaged(path, error) from error
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+def _fingerprint_in(out: Path) -> str | None:
+    """Which data the run in `out` speaks of, finished or not; None if there is no run."""
+    if (out / PARTIAL / STARTED).is_file():
+        return _started(out).fingerprint
+    if (out / RECORD).is_file():
+        return _read_record(out / RECORD).dataset.fingerprint
+    return None
+
+
+def _started(out: Path) -> _Started:
+    path = out / PARTIAL / STARTED
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Started)
+    except msgspec.DecodeError as error:
+        raise _damaged(path, error) from error
+
+
+def _command_of(out: Path) -> str:
+    import shlex
+
+    command = _started(out).command
+    return f":\n  {shlex.join(command)}" if command else ""
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path}: damaged ({error}); make the run again")
+

@@ -1,0 +1,151 @@
+"""What run.json holds: everything one needs to say what was run, on what, and with what.
+
+Frozen structs; `decode(encode(record)) == record`. Light to import: neither numpy nor polars.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+import msgspec
+
+from labelfix.errors import Problem  # noqa: TC001 # msgspec reads it at run time
+
+__all__ = [
+    "DatasetRecord",
+    "Findings",
+    "FindOptions",
+    "ModelRecord",
+    "RunRecord",
+    "decode",
+    "encode",
+    "versions",
+]
+
+
+class FindOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """Everything a user can choose, as run.json keeps it. The command line has the same names.
+
+    Parameters
+    ----------
+    path
+        Folder or table to read; None if `labels` and `pred_probs` are given instead.
+    labels, pred_probs
+        Files of ready-made predictions; several `pred_probs` are an ensemble.
+    ids
+        Column that `labels` and `pred_probs` join on, where they are tables; None for row order.
+    dataset_format
+        Format of `path`; None to recognise it.
+    label, image, id, group
+        Columns of a table; None to recognise them.
+    features
+        Columns a model may learn from; None for all that are left.
+    skip_bad
+        Go on without what cannot be read.
+    model, folds, seed
+        As in `labelfix.out_of_fold`.
+    score, select, engine
+        As in `labelfix.find_issues`.
+    jobs
+        Folds at a time; None to let the model say.
+    """
+
+    path: str | None = None
+    labels: str | None = None
+    pred_probs: tuple[str, ...] = ()
+    ids: str | None = None
+    dataset_format: str | None = None
+    label: str | None = None
+    image: str | None = None
+    id: str | None = None
+    group: str | None = None
+    features: tuple[str, ...] | None = None
+    skip_bad: bool = False
+    model: str = "auto"
+    folds: int = 5
+    seed: int = 0
+    score: str = "auto"
+    select: str = "auto"
+    engine: str = "labelfix"
+    jobs: int | None = None
+
+
+class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read."""
+
+    format: str
+    root: str | None
+    fingerprint: str
+    items: int
+    annotations: int
+    class_names: tuple[str, ...]
+    splits: dict[str, int]
+    skipped: tuple[Problem, ...] = ()
+
+
+class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the predictions come from: a model's name, its parameters, and why it was chosen."""
+
+    name: str
+    details: dict[str, Any]
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found, in numbers. `errors_at_least` is a low bound, never the truth."""
+
+    flagged: int
+    flagged_by_kind: dict[str, int]
+    errors_at_least: int
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of run.json."""
+
+    schema_version: int
+    labelfix: str
+    created: str
+    command: tuple[str, ...]
+    options: FindOptions
+    dataset: DatasetRecord
+    model: ModelRecord
+    findings: Findings
+    warnings: tuple[str, ...]
+    seconds: dict[str, float]
+    versions: dict[str, str]
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """Write a record as JSON for people and `diff`: indented, one value a line.
+
+    Examples
+    --------
+    >>> print(encode(Findings(flagged=1, flagged_by_kind={}, errors_at_least=0)).decode())
+    {
+      "flagged": 1,
+      "flagged_by_kind": {},
+      "errors_at_least": 0
+    }
+    """
+    return msgspec.json.format(msgspec.json.encode(record, enc_hook=_plain), indent=2)
+
+
+def decode(data: bytes) -> RunRecord:
+    """Read run.json. Fields that a later labelfix added are let through."""
+    return msgspec.json.decode(data, type=RunRecord)
+
+
+def versions() -> dict[str, str]:
+    """Name the libraries that this process has loaded and whose version can change a result."""
+    found = {"python": platform.python_version()}
+    for name in ("numpy", "polars", "sklearn", "scipy", "PIL", "torch", "torchvision", "cleanlab"):
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if version is not None:
+            found[name] = str(version)
+    return found
+
+
+def _plain(value: Any) -> Any:  # whatever a model put among its details
+    """Turn what JSON has no word for into what it has: numpy values into numbers and lists."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
