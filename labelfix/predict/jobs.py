@@ -1,0 +1,203 @@
+"""Folds as independent jobs, and the store that lets an interrupted run go on."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import numpy as np
+
+from labelfix._version import __version__
+from labelfix.errors import InputError, Problem, name_rows
+from labelfix.predict.models import FoldJob, FoldResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from labelfix.predict.models import Inputs, Model, Progress
+
+__all__ = ["make_jobs", "run_jobs"]
+
+
+def make_jobs(
+    labels: NDArray[np.int64], fold: NDArray[np.int32], n_classes: int, seed: int
+) -> list[FoldJob]:
+    """One job for each fold, each with a seed of its own."""
+    n_folds = int(fold.max()) + 1
+    seeds = np.random.SeedSequence(seed).generate_state(n_folds)
+    jobs = []
+    for k in range(n_folds):
+        train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        jobs.append(FoldJob(train, labels[train], test, n_classes, int(seeds[k])))
+    return jobs
+
+
+def run_jobs(
+    model: Model,
+    inputs: Inputs,
+    jobs: Sequence[FoldJob],
+    *,
+    workers: int | None = None,
+    store: Path | None = None,
+    progress: Progress | None = None,
+) -> list[FoldResult]:
+    """Do each job, or take it from the store.
+
+    Parameters
+    ----------
+    model, inputs
+        What learns, and from what.
+    jobs
+        The results come in their order, whatever order they end in.
+    workers
+        Jobs at once, as joblib's `n_jobs`; None: what `joblib.parallel_config` says, else 1. Its
+        backend is used too, whichever is registered.
+    store
+        A folder that keeps each result as soon as it is there, for the next run with the same
+        model, parameters, data, labels, fold and seed. Workers must see it under the same path.
+    progress
+        Told of each job that ends; with one worker, of what the model tells too.
+
+    Raises
+    ------
+    InputError
+        If the model returns no probabilities, or cannot be pickled where it must.
+    """
+    paths = _paths(model, inputs, jobs, store)
+    results = [_load(path, job) for path, job in zip(paths, jobs, strict=True)]
+    missing = [k for k, result in enumerate(results) if result is None]
+    alone = joblib.effective_n_jobs(workers) == 1
+    inner = progress if alone else None
+    tasks = [joblib.delayed(_do)(k, model, inputs.data, jobs[k], paths[k], inner) for k in missing]
+    what = f"folds of {model.name}"
+    for count, (k, result) in enumerate(_each(tasks, workers), start=len(jobs) - len(missing) + 1):
+        results[k] = result
+        if progress:
+            progress(what, count, len(jobs))
+    return [result for result in results if result is not None]
+
+
+def _each(tasks: list[Any], workers: int | None) -> Iterator[tuple[int, FoldResult]]:
+    """Give results as they end, or all at the end from a backend that cannot."""
+    try:
+        parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+    except ValueError:  # raised by joblib for such a backend
+        parallel = joblib.Parallel(n_jobs=workers)
+    yield from parallel(tasks)
+
+
+def _do(
+    k: int,
+    model: Model,
+    data: Any,
+    job: FoldJob,
+    path: Path | None,
+    progress: Progress | None,
+) -> tuple[int, FoldResult]:
+    """Do one job, in whatever process."""
+    result = _checked(model.fit_predict(data, job, progress), job, model.name)
+    if path is not None:
+        _save(path, result)
+    return k, result
+
+
+def _checked(result: FoldResult, job: FoldJob, name: str) -> FoldResult:
+    """Hold a model to its promise, and give unseen classes their share."""
+    pred_probs = _as_probabilities(result.pred_probs, (len(job.test), job.n_classes), name)
+    pred_probs = _share_with_unseen(pred_probs, job.labels)
+    train = result.train_pred_probs
+    if train is not None:
+        train = _as_probabilities(train, (len(job.train), job.n_classes), name)
+    return FoldResult(pred_probs, train)
+
+
+def _as_probabilities(
+    found: NDArray[Any], shape: tuple[int, int], name: str
+) -> NDArray[np.float32]:
+    if found.shape != shape:
+        raise InputError(Problem(f"model {name}", f"probabilities {found.shape}", f"shape {shape}"))
+    sums = found.sum(axis=1, dtype=np.float64)
+    bad = np.flatnonzero(~(np.abs(sums - 1) <= 1e-3) | ~(found.min(axis=1) >= 0))
+    if len(bad):
+        where = name_rows(bad)
+        raise InputError(
+            Problem(f"model {name}", f"no probabilities in {where}", "numbers >= 0 with sum 1")
+        )
+    return _normalised(found)
+
+
+def _share_with_unseen(
+    pred_probs: NDArray[np.float32], labels: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Give each class that training had no example of its share by Laplace's rule of succession.
+
+    1 / (t + K) at least, for t training rows and K classes: little, but a class is not impossible
+    because its few members are all held out together.
+    """
+    n_classes = pred_probs.shape[1]
+    unseen = np.bincount(labels, minlength=n_classes) == 0
+    if not unseen.any():
+        return pred_probs
+    share = np.where(unseen, 1 / (len(labels) + n_classes), 0)
+    return _normalised(np.maximum(pred_probs, share))
+
+
+def _normalised(weights: NDArray[Any]) -> NDArray[np.float32]:
+    sums = weights.sum(axis=1, keepdims=True, dtype=np.float64)
+    return np.asarray(weights / sums, dtype=np.float32)
+
+
+def _paths(
+    model: Model, inputs: Inputs, jobs: Sequence[FoldJob], store: Path | None
+) -> list[Path | None]:
+    """Name each job's file by a hash of all that its result depends on."""
+    if store is None:
+        return [None] * len(jobs)
+    try:
+        base = joblib.hash((__version__, model, inputs.data))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InputError(
+            Problem(
+                f"model {model.name}",
+                f"an object that cannot be pickled ({error})",
+                "one that can, to tell its stored folds from others'",
+                "define it at the top of a module, or pass store=None",
+            )
+        ) from error
+    return [store / f"fold-{joblib.hash((base, job))}.npz" for job in jobs]
+
+
+def _save(path: Path, result: FoldResult) -> None:
+    """Write the whole file or nothing."""
+    arrays = {"pred_probs": result.pred_probs}
+    if result.train_pred_probs is not None:
+        arrays["train_pred_probs"] = result.train_pred_probs
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type] # numpy types allow_pickle as if a keyword
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _load(path: Path | None, job: FoldJob) -> FoldResult | None:
+    """Read a stored result; None if there is none that can be read."""
+    if path is None or not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            train = arrays.get("train_pred_probs")
+            result = FoldResult(arrays["pred_probs"], train)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+    return result if result.pred_probs.shape == (len(job.test), job.n_classes) else None
