@@ -1,0 +1,294 @@
+"""The YAML of a YOLO dataset, and the images that it leads to."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.formats.patching import digest, inside, name_classes
+from labelfix.text import count
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "Data",
+    "Listed",
+    "data_file",
+    "label_path",
+    "list_images",
+    "load_data",
+    "one_image_a_label_file",
+    "other_files",
+]
+
+SPLITS = ("train", "val", "test")
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
+BOM = b"\xef\xbb\xbf"
+
+_LOOKS = [re.compile(rf"^(?:{keys})\s*:", re.MULTILINE) for keys in ("train|val", "names|nc")]
+
+
+def data_file(path: Path) -> Path | None:
+    """Find the YOLO data file that `path` is, or the one in the folder that it is."""
+    if path.is_dir():
+        files = sorted(f for f in path.iterdir() if f.suffix in {".yaml", ".yml"})
+        found = [file for file in files if _looks_like_data(file)]
+        named = [file for file in found if file.stem == "data"]
+        return (named or found)[0] if len(found) == 1 or len(named) == 1 else None
+    is_yaml = path.suffix.lower() in {".yaml", ".yml"} and path.is_file()
+    return path if is_yaml and _looks_like_data(path) else None
+
+
+def _looks_like_data(file: Path) -> bool:
+    with file.open("rb") as handle:
+        head = handle.read(1 << 20).decode("utf-8", "replace")
+    return all(pattern.search(head) for pattern in _LOOKS)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a data file says."""
+
+    file: Path
+    root: Path
+    class_names: tuple[str, ...]
+    entries: tuple[tuple[str, str], ...]
+    """Split and path, as written."""
+
+
+def load_data(file: Path, root: Path | None) -> Data:
+    """Read a data file; `root` is used instead of the folder that it names.
+
+    Raises
+    ------
+    InputError
+        Naming all that cannot be used: keypoints, oriented boxes, class names that do not fit.
+    """
+    config = _parse_yaml(file)
+    problems: list[Problem] = []
+    if "kpt_shape" in config or config.get("task") == "pose":
+        problems.append(Problem(file.name, "keypoints", "boxes or polygons"))
+    if config.get("task") == "obb":
+        problems.append(Problem(file.name, "oriented boxes (task: obb)", "boxes or polygons"))
+    names, found = _class_names(config, file.name)
+    entries = [
+        (split, entry)
+        for split in SPLITS
+        for entry in _as_list(config.get(split) or (split == "val" and config.get("validation")))
+    ]
+    if not entries:
+        problems.append(Problem(file.name, "no images", "train or val: a folder or a list"))
+    if problems + found:
+        raise InputError(problems + found)
+    class_names = name_classes(names, range(len(names)), file.name)
+    data = Data(file, file.parent.absolute(), class_names, tuple(entries))
+    return replace(data, root=_find_root(data, config.get("path"), root))
+
+
+def _parse_yaml(file: Path) -> dict[str, Any]:
+    import yaml  # only here: reading other formats should not pay for it
+
+    try:
+        # BaseLoader makes strings, lists and dicts only: safe, and a class named `no` stays `no`
+        config = yaml.load(file.read_bytes(), Loader=yaml.BaseLoader)  # noqa: S506 # see above
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = None if mark is None else mark.line + 1
+        found = f"broken YAML ({getattr(error, 'problem', None) or error})"
+        raise InputError(Problem(file.name, found, line=line)) from error
+    if not isinstance(config, dict):
+        raise InputError(Problem(file.name, "no keys", "train, val and names"))
+    return config
+
+
+def _as_list(value: object) -> list[str]:
+    return (
+        [str(v) for v in value if v] if isinstance(value, list) else [str(value)] if value else []
+    )
+
+
+def _class_names(config: Mapping[str, Any], where: str) -> tuple[list[str], list[Problem]]:
+    names, number = config.get("names"), str(config.get("nc", ""))
+    if number and not number.isdecimal():
+        return [], [Problem(where, f"nc: {number}", "a number of classes")]
+    if names is None:
+        return [f"class_{i}" for i in range(int(number or 0))], []
+    if isinstance(names, dict):
+        try:
+            by_id = {int(key): str(name) for key, name in names.items()}
+        except ValueError as error:
+            return [], [Problem(where, f"names with a key that is no class id ({error})")]
+        if sorted(by_id) != list(range(len(by_id))):
+            return [], [Problem(where, "names with gaps in the class ids", "0, 1, 2, …")]
+        names = [by_id[i] for i in range(len(by_id))]
+    if not isinstance(names, list):
+        return [], [Problem(where, f"names: {names}", "a list, or a mapping from class ids")]
+    if number and int(number) != len(names):
+        return [], [Problem(where, f"nc: {number} and {len(names)} names", "as many names as nc")]
+    return [str(name) for name in names], []
+
+
+def _find_root(data: Data, path: str | None, given: Path | None) -> Path:
+    """Take the first of the folders that could be meant in which any of the images are."""
+    beside = data.file.parent.absolute()
+    folders = [given.absolute()] if given else [beside / path, beside] if path else [beside]
+    folders = [Path(os.path.normpath(folder)) for folder in folders]
+    for folder in folders:
+        places = [place for _, entry in data.entries if (place := _resolve(folder, entry))]
+        if places:
+            if folder != folders[0]:
+                warnings.warn(
+                    f"{data.file.name}: path {path!r} does not lead to the images; "
+                    f"they were found beside the file",
+                    LabelfixWarning,
+                    stacklevel=2,
+                )
+            return _lift(folder, places)
+    return folders[0]
+
+
+def _lift(root: Path, places: Sequence[str]) -> Path:
+    """Go up to the folder that holds `images` and `labels` where `root` is inside `images`."""
+    if "images" not in root.parts or any("images" in PurePosixPath(p).parts for p in places):
+        return root
+    last = len(root.parts) - 1 - root.parts[::-1].index("images")
+    above = Path(*root.parts[:last])
+    return above if (above / "labels").is_dir() else root
+
+
+def _resolve(root: Path, entry: str) -> str | None:
+    """Path of a split relative to `root`, if it is there.
+
+    Some exporters write `../train/images` into a file that lies beside `train`; like Ultralytics,
+    such a path is also tried without its first `..`.
+    """
+    for text in (entry, entry.removeprefix("../")):
+        place = inside(root, text)
+        if place is not None and (root / place).exists():
+            return place
+    return None
+
+
+class Listed(NamedTuple):
+    """One image, and where it was found."""
+
+    item_id: str
+    split: str
+    where: str
+    line: int | None
+
+
+def list_images(data: Data) -> tuple[list[Listed], list[str], list[Problem]]:
+    """All images in the order of the splits, and the list files that name them."""
+    listed: dict[str, Listed] = {}
+    lists: list[str] = []
+    problems: list[Problem] = []
+    again = 0
+    for split, entry in data.entries:
+        place = _resolve(data.root, entry)
+        if place is None:
+            problems.append(_unresolved(data, split, entry))
+        elif (data.root / place).is_dir():
+            images: Sequence[Listed] = _in_folder(data.root, place, split)
+            again += sum(listed.setdefault(image.item_id, image) is not image for image in images)
+        else:
+            lists.append(place)
+            images, bad = _in_list(data.root, place, split)
+            problems += bad
+            again += sum(listed.setdefault(image.item_id, image) is not image for image in images)
+    if again:
+        warnings.warn(
+            f"{count(again, 'image')} listed more than once; each is taken in its first split only",
+            LabelfixWarning,
+            stacklevel=2,
+        )
+    return list(listed.values()), lists, problems
+
+
+def _unresolved(data: Data, split: str, entry: str) -> Problem:
+    found = f"{split}: {entry}, which "
+    if inside(data.root, entry) is None:
+        found += f"leaves the dataset's root {data.root}"
+    else:
+        found += f"is not in {data.root}"
+    fix = "let `path:` name the folder that everything is in, or give `root`"
+    return Problem(data.file.name, found, "a folder or a list of images", fix)
+
+
+def _in_folder(root: Path, place: str, split: str) -> list[Listed]:
+    """Images in a folder and its subfolders, by path."""
+    found = []
+    for folder, _, files in os.walk(root / place):
+        relative = inside(root, folder)
+        prefix = "" if relative == "." else f"{relative}/"
+        found += [
+            prefix + name
+            for name in files
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")  # noqa: PTH122 # a Path for each of a million names is slow
+        ]
+    return [Listed(item, split, place, None) for item in sorted(found)]
+
+
+def _in_list(root: Path, place: str, split: str) -> tuple[list[Listed], list[Problem]]:
+    """Images that a text file names, relative to its own folder or else to the root."""
+    try:
+        lines = (root / place).read_bytes().removeprefix(BOM).decode().splitlines()
+    except UnicodeDecodeError as error:
+        return [], [Problem(place, f"text that is not UTF-8 ({error})")]
+    beside = (root / place).parent
+    found, problems = [], []
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text:
+            continue
+        items = [item for base in (beside, root) if (item := inside(root, base / text))]
+        here = next((item for item in items if (root / item).is_file()), None)
+        if here:
+            found.append(Listed(here, split, place, number))
+        elif items:
+            problems.append(Problem(place, f"{text}, which is not there", "an image", line=number))
+        else:
+            expected = f"a path inside {root}"
+            problems.append(Problem(place, f"{text}, which leaves the root", expected, line=number))
+    return found, problems
+
+
+def label_path(item_id: str) -> str:
+    """Where the label file of an image is.
+
+    Examples
+    --------
+    >>> label_path("images/train/images/a.b.JPG")
+    'images/train/labels/a.b.txt'
+    >>> label_path("train/a.jpg")
+    'train/a.txt'
+    """
+    folder, _, name = item_id.rpartition("/")
+    parts = folder.split("/")
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return "/".join([*parts, name.rpartition(".")[0] + ".txt"]).lstrip("/")
+
+
+def one_image_a_label_file(listed: list[Listed]) -> tuple[list[Listed], list[Problem]]:
+    """Leave out images that differ in their suffix only: their rows could not be told apart."""
+    owners: dict[str, Listed] = {}
+    problems = []
+    for image in listed:
+        owner = owners.setdefault(label_path(image.item_id), image)
+        if owner is not image:
+            found = f"the label file of {owner.item_id} as well ({label_path(image.item_id)})"
+            problems.append(Problem(image.item_id, found, "its own", "rename one of the images"))
+    return list(owners.values()), problems
+
+
+def other_files(data: Data, lists: list[str]) -> list[tuple[str, str]]:
+    """Name the data file and the lists that are inside the root, with their digests."""
+    paths = [inside(data.root, data.file.absolute()), *dict.fromkeys(lists)]
+    return [(path, digest((data.root / path).read_bytes())) for path in paths if path]
