@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,10 @@ class Facts:
 
     Parameters
     ----------
+    model, model_note
+        What judged the labels, and what is to be known of it.
+    errors_at_least
+        Estimated errors, a low bound.
     made_with
         Pairs of a name and a text, listed at the end: command, model, rule, versions, times, ….
     warnings
@@ -67,6 +72,7 @@ class Facts:
 
     title: str
     model: str
+    model_note: str
     errors_at_least: int
     made_with: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
@@ -171,4 +177,16 @@ def _paths_of(dataset: Dataset, top: pl.DataFrame) -> list[Path | None]:
 
 def _picture(path: Path, px: int) -> str | None:
     """Make a small picture as a data address; None if the image went away or broke meanwhile."""
-    raise NotImplementedError
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            small = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    lossless = max(small.size) <= px
+    small.thumbnail((px, px))
+    content = io.BytesIO()
+    small.save(content, "PNG" if lossless else "JPEG", quality=85)
+    kind = "png" if lossless else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
