@@ -1,1 +1,121 @@
+"""Reading datasets: one file per on-disk format, and `read`, which recognises which."""
 
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from labelfix.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from labelfix.schema import Dataset
+
+__all__ = ["FORMATS", "ReadOptions", "read"]
+
+FORMATS = ("table", "imagefolder")
+"""In the order in which they are asked whether they recognise a path."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What `read` was asked for; each format takes what concerns it."""
+
+    label: str | None = None
+    image: str | None = None
+    id: str | None = None
+    group: str | None = None
+    features: tuple[str, ...] | None = None
+    skip_bad: bool = False
+    progress: Callable[[str, int, int], None] | None = None
+
+
+class Format(Protocol):
+    """What a module in this folder offers."""
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether `path`, which exists, looks like this format."""
+        ...
+
+    def read(self, path: Path, options: ReadOptions) -> Dataset:
+        """Read the dataset at `path`."""
+        ...
+
+
+def read(
+    path: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002 # the word that users look for
+    label: str | None = None,
+    image: str | None = None,
+    id: str | None = None,  # noqa: A002 # as above
+    group: str | None = None,
+    features: Sequence[str] | None = None,
+    skip_bad: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Dataset:
+    r"""Read a labelled dataset.
+
+    Parameters
+    ----------
+    path
+        A folder of images (`class/…` or `split/class/…`), or a CSV, TSV, Parquet or Arrow file with
+        a column of labels and either feature columns or a column of image paths.
+    format
+        One of `FORMATS`; None to recognise it.
+    label, image, id, group
+        Columns of a table: the given label, the image's path, what names a row, and what must not
+        be split between training and held-out data. None to recognise them by their usual names.
+    features
+        Columns that a model may learn from; None for all that are left.
+    skip_bad
+        Go on without what cannot be read, and list it in `Dataset.skipped`.
+    progress
+        Called as `progress(what, done, total)`.
+
+    Returns
+    -------
+    Dataset
+        Items in the order of the file, or of sorted paths.
+
+    Raises
+    ------
+    InputError
+        Naming every file, row and column that is wrong.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "flowers.csv")
+    ...     _ = file.write_text("petal,label\n1.4,setosa\n4.7,versicolor\n")
+    ...     dataset = read(file)
+    >>> dataset.class_names, dataset.feature_columns
+    (('setosa', 'versicolor'), ('petal',))
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(Problem(str(path), "no such file or folder", "a dataset"))
+    columns = None if features is None else tuple(features)
+    options = ReadOptions(label, image, id, group, columns, skip_bad, progress)
+    return _format(path, format).read(path, options)
+
+
+def _format(path: Path, name: str | None) -> Format:
+    if name is not None and name not in FORMATS:
+        raise InputError(Problem("format", repr(name), "one of " + ", ".join(FORMATS)))
+    for candidate in (name,) if name else FORMATS:
+        module = cast("Format", importlib.import_module(f"labelfix.formats.{candidate}"))
+        if name or module.recognises(path):
+            return module
+    raise InputError(
+        Problem(
+            str(path),
+            "nothing that labelfix recognises",
+            "a folder of images for each class, or a CSV, TSV, Parquet or Arrow table",
+            "name its format if it is one of these all the same",
+        )
+    )
