@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import secrets
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from labelfix.predict.models import Inputs, Model, Progress
 
-__all__ = ["make_jobs", "run_jobs"]
+__all__ = ["make_jobs", "run_jobs", "write_whole"]
 
 
 def make_jobs(
@@ -175,19 +176,27 @@ def _paths(
 
 
 def _save(path: Path, result: FoldResult) -> None:
-    """Write the whole file or nothing."""
+    """Keep a result."""
     arrays = {"pred_probs": result.pred_probs}
     if result.train_pred_probs is not None:
         arrays["train_pred_probs"] = result.train_pred_probs
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type] # numpy types allow_pickle as if a keyword
+    write_whole(path, content.getbuffer())
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write the whole file or nothing: a temporary file, flushed to the disk and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.labelfix-tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _load(path: Path | None, job: FoldJob) -> FoldResult | None:
@@ -195,7 +204,7 @@ def _load(path: Path | None, job: FoldJob) -> FoldResult | None:
     if path is None or not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             train = arrays.get("train_pred_probs")
             result = FoldResult(arrays["pred_probs"], train)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):

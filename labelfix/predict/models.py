@@ -215,7 +215,8 @@ def describe(value: Any) -> Any:
     {'n_neighbors': 5}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        shown = (f.name for f in dataclasses.fields(value) if f.repr)
+        fields = {name: describe(getattr(value, name)) for name in shown}
         return {"type": type(value).__name__, **fields}
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}

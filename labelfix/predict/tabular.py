@@ -250,7 +250,7 @@ class Head:
             pred_probs[:, present] = 1
             return FoldResult(pred_probs)
         with _one_thread(), warnings.catch_warnings():
-            self._bound_iterations()
+            self._accept_known_warnings()
             classifier, encoding = self._make(len(job.train), job.seed)
             encoder = _encoder(data, self.encoding or encoding, self.max_categories)
             classifier.fit(encoder.fit_transform(data.values[job.train]), job.labels)
@@ -266,12 +266,13 @@ class Head:
             return recipe.make(n_train, seed, self.options), recipe.encoding
         return _seeded(_load(self.classifier)(**self.options), seed), "scaled"
 
-    def _bound_iterations(self) -> None:
-        """Let our own classifiers stop when their steps are used up: that many are meant."""
+    def _accept_known_warnings(self) -> None:
+        """Let the named classifiers stop when their steps are used up, and learn single items."""
         from sklearn.exceptions import ConvergenceWarning
 
         if isinstance(self.classifier, str) and self.classifier in CLASSIFIERS:
             warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", "Only one sample available")  # lda; it has no spread
 
     def _columns(
         self, classifier: Any, found: NDArray[Any], present: NDArray[np.int64], n_classes: int
