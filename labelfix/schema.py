@@ -230,14 +230,13 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest over the items, annotations and class names: which dataset a run speaks of."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name in self.class_names:
-            digest.update(name.encode() + b"\0")
-        for table in (self.items.select(ITEMS), self.annotations):
-            for column in table.columns:
-                digest.update(column.encode() + b"\0")
-                cells = table[column].cast(pl.String).fill_null("\0").to_list()
-                digest.update("\x1f".join(cells).encode())
+        digest = hashlib.blake2b("\x1f".join(self.class_names).encode(), digest_size=16)
+        for column in (*self.items, *self.annotations):
+            digest.update(f"\x1e{column.name}\x1f".encode())
+            if column.dtype.is_numeric():
+                digest.update(column.fill_null(0).to_numpy().tobytes())
+                column = column.is_null()
+            digest.update("\x1f".join(column.cast(pl.String).fill_null("\0")).encode())
         return digest.hexdigest()
 
     def take(self, rows: NDArray[np.int64]) -> Dataset:
