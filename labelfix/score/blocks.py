@@ -1,0 +1,89 @@
+"""Rows in blocks over a few threads: flat memory, and the same answer however they are cut."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Blocks", "read_rows", "working_dtype"]
+
+Result = TypeVar("Result")
+Span = tuple[int, int]
+
+
+def available_cores() -> int:
+    """Count the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """How rows are cut up and shared out. It decides speed and memory, never the answer.
+
+    Parameters
+    ----------
+    size
+        Bytes that one thread works on at a time. Half a megabyte stays inside a core's cache.
+    threads
+        How many blocks are worked on at once; None for one a core.
+
+    Examples
+    --------
+    >>> blocks = Blocks(size=16, threads=2)
+    >>> blocks.spans(rows=5, row_bytes=8)
+    [(0, 2), (2, 4), (4, 5)]
+    >>> list(blocks.each(lambda start, stop: stop - start, [(0, 2), (2, 4), (4, 5)]))
+    [2, 2, 1]
+    """
+
+    size: int = 1 << 19
+    threads: int | None = None
+
+    def spans(self, rows: int, row_bytes: int) -> list[Span]:
+        """Cut `rows` into (start, stop) pairs, each of about `size` bytes."""
+        step = max(1, self.size // max(1, row_bytes))
+        return [(start, min(rows, start + step)) for start in range(0, rows, step)]
+
+    def each(self, task: Callable[[int, int], Result], spans: Sequence[Span]) -> Iterator[Result]:
+        """Yield `task(start, stop)` of each span, in order, never far ahead of who takes them."""
+        threads = min(self.threads or available_cores(), len(spans))
+        if threads <= 1:
+            yield from (task(start, stop) for start, stop in spans)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            ahead = deque(pool.submit(task, *span) for span in spans[: 2 * threads])
+            try:
+                for span in spans[2 * threads :]:
+                    yield ahead.popleft().result()
+                    ahead.append(pool.submit(task, *span))
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def run(self, task: Callable[[int, int], None], spans: Sequence[Span]) -> None:
+        """Do `task(start, stop)` for each span, for what it writes."""
+        deque(self.each(task, spans), maxlen=0)
+
+
+def working_dtype(pred_probs: NDArray[Any]) -> np.dtype[Any]:
+    """Say in which precision a matrix is worked on: float16 as float32, the others as they are."""
+    return np.dtype(np.float64 if pred_probs.dtype.itemsize == 8 else np.float32)
+
+
+def read_rows(pred_probs: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+    """Rows `start` to `stop`, contiguous and in the working precision; a view where that can be."""
+    return np.ascontiguousarray(pred_probs[start:stop], dtype=working_dtype(pred_probs))

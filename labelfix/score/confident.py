@@ -1,0 +1,436 @@
+"""Confident learning: which labels a model confidently contradicts, and how often.
+
+Defined by Northcutt, Jiang & Chuang, "Confident Learning: Estimating Uncertainty in Dataset
+Labels", JAIR 70 (2021). In every detail that the paper leaves open (margins of 1e-6, rounding,
+classes that nobody has) it follows cleanlab 2.9, so that counts and masks equal cleanlab's.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from labelfix.score.blocks import Blocks, read_rows, working_dtype
+from labelfix.score.inputs import TINY, as_arrays, refuse_bad_values
+from labelfix.score.sums import class_sums, count_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "ConfidentCounts",
+    "NoiseEstimate",
+    "calibrate",
+    "confident_joint",
+    "confident_thresholds",
+    "count_confident",
+    "estimate_joint",
+    "estimated_error_count",
+    "noise_matrices",
+]
+
+NOBODY = 2.0
+"""The threshold of a class that no item is labelled with: no probability reaches it."""
+
+SUSPECT, CONFIDENT, DISAGREES = np.uint8(1), np.uint8(2), np.uint8(4)
+"""What `ConfidentCounts.flags` holds of each item.
+
+SUSPECT: another class is the likeliest even if the given one gets 1e-6 more. CONFIDENT: the model
+is confident of another class than the given one. DISAGREES: another class is the likeliest, or the
+first of several likeliest.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class ConfidentCounts:
+    """All that confident learning needs of a matrix, read once. Made by `count_confident`.
+
+    Parameters
+    ----------
+    labels
+        Given class of each item, shape (n,), integers.
+    pred_probs
+        Shape (n, K).
+    label_counts
+        Items labelled with each class, shape (K,), int64.
+    thresholds
+        See `confident_thresholds`.
+    raw_joint
+        Items labelled i that the model is confident are j, shape (K, K), int32; at least one on the
+        diagonal.
+    flags
+        Per item, shape (n,), uint8: `SUSPECT`, `CONFIDENT` and `DISAGREES`.
+    error_count
+        See `estimated_error_count`.
+    blocks
+        How the rows were cut up.
+    """
+
+    labels: NDArray[Any]
+    pred_probs: NDArray[Any]
+    label_counts: NDArray[np.int64]
+    thresholds: NDArray[Any]
+    raw_joint: NDArray[np.int32]
+    flags: NDArray[np.uint8]
+    error_count: int
+    blocks: Blocks = field(default_factory=Blocks)
+
+    @cached_property
+    def joint(self) -> NDArray[np.int64]:
+        """The confident joint, calibrated, shape (K, K): see `confident_joint`."""
+        return calibrate(self.raw_joint, self.label_counts)
+
+
+class NoiseEstimate(NamedTuple):
+    """How labels came about, as far as the confident joint tells.
+
+    Parameters
+    ----------
+    prior
+        Share of each true class, shape (K,), sums to one.
+    noise
+        P(given label i | true class j), shape (K, K), columns sum to one.
+    inverse_noise
+        P(true class i | given label j), shape (K, K), columns sum to one.
+    """
+
+    prior: NDArray[np.float64]
+    noise: NDArray[np.float64]
+    inverse_noise: NDArray[np.float64]
+
+
+def confident_thresholds(
+    labels: ArrayLike, pred_probs: ArrayLike, *, blocks: Blocks | None = None
+) -> NDArray[Any]:
+    """Mean probability of a class among the items labelled with it.
+
+    Parameters
+    ----------
+    labels, pred_probs
+        As for `labelfix.score.check_labels_and_pred_probs`.
+    blocks
+        How to cut up the rows.
+
+    Returns
+    -------
+    NDArray
+        Shape (K,), from 2e-6 to 1; 2, which no probability reaches, for a class without items. Of
+        the precision of `pred_probs` (float32 for float16); float64 if a class has no items.
+
+    Examples
+    --------
+    >>> confident_thresholds([0, 0, 1], [[0.75, 0.25], [0.5, 0.5], [0.0, 1.0]])
+    array([0.625, 1.   ])
+    """
+    given, matrix, _ = as_arrays(labels, pred_probs)
+    blocks = blocks or Blocks()
+    counts = count_labels(given, matrix.shape[1], blocks)
+    return _thresholds(given, matrix, counts, blocks)
+
+
+def confident_joint(
+    labels: ArrayLike,
+    pred_probs: ArrayLike,
+    *,
+    calibrated: bool = True,
+    blocks: Blocks | None = None,
+) -> NDArray[np.int64]:
+    """Count the items labelled i that the model is confident are j.
+
+    An item counts if the probability of some class reaches that class's threshold, less 1e-6: as
+    that class if it is the only one, else as the likeliest class. The diagonal counts at least one.
+
+    Parameters
+    ----------
+    labels, pred_probs
+        As for `labelfix.score.check_labels_and_pred_probs`.
+    calibrated
+        Scale the rows to the number of items with each label, rounded so that row sums stay whole.
+    blocks
+        How to cut up the rows.
+
+    Returns
+    -------
+    NDArray
+        Shape (K, K), int64: given class down, true class across.
+
+    Examples
+    --------
+    >>> confident_joint([0, 0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.5, 0.5]])
+    array([[1, 1],
+           [0, 2]])
+    """
+    counts = count_confident(labels, pred_probs, blocks=blocks)
+    return counts.joint if calibrated else counts.raw_joint.astype(np.int64)
+
+
+def estimate_joint(
+    labels: ArrayLike, pred_probs: ArrayLike, *, blocks: Blocks | None = None
+) -> NDArray[np.float64]:
+    """Estimate P(given label i, true class j): the calibrated confident joint over its sum.
+
+    Returns
+    -------
+    NDArray
+        Shape (K, K), float64, sums to one; row sums are the shares of the given labels.
+
+    Examples
+    --------
+    >>> estimate_joint([0, 0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.5, 0.5]])
+    array([[0.25, 0.25],
+           [0.  , 0.5 ]])
+    """
+    joint = count_confident(labels, pred_probs, blocks=blocks).joint
+    return joint / float(joint.sum())
+
+
+def noise_matrices(
+    labels: ArrayLike, pred_probs: ArrayLike, *, blocks: Blocks | None = None
+) -> NoiseEstimate:
+    """Estimate how often each true class is given each label, and the other way round.
+
+    As cleanlab's `estimate_latent` with its default options: noise rates are at most 0.9999, and no
+    true class has a share under 1e-6.
+
+    Examples
+    --------
+    >>> estimate = noise_matrices([0, 0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.5, 0.5]])
+    >>> estimate.noise.round(2)
+    array([[1.  , 0.33],
+           [0.  , 0.67]])
+    """
+    counts = count_confident(labels, pred_probs, blocks=blocks)
+    return estimate_noise(counts.joint, counts.label_counts)
+
+
+def estimated_error_count(
+    labels: ArrayLike, pred_probs: ArrayLike, *, blocks: Blocks | None = None
+) -> int:
+    """Count the items that the model is confident are mislabelled: a low bound on the errors.
+
+    They are the off-diagonal of the uncalibrated confident joint, without those whose given class
+    is within 1e-6 of the likeliest. On real human noise this finds about half of the errors.
+
+    Examples
+    --------
+    >>> estimated_error_count([0, 0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.5, 0.5]])
+    1
+    """
+    return count_confident(labels, pred_probs, blocks=blocks).error_count
+
+
+def count_confident(
+    labels: ArrayLike,
+    pred_probs: ArrayLike,
+    *,
+    thresholds: ArrayLike | None = None,
+    blocks: Blocks | None = None,
+) -> ConfidentCounts:
+    """Read a matrix once for all that confident learning asks of it.
+
+    Parameters
+    ----------
+    labels, pred_probs
+        As for `labelfix.score.check_labels_and_pred_probs`.
+    thresholds
+        From which probability on the model is confident of each class, shape (K,). None takes
+        `confident_thresholds`.
+    blocks
+        How to cut up the rows.
+
+    Raises
+    ------
+    InputError
+        If labels and probabilities do not fit together, or values are NaN or outside [0, 1]. That
+        rows sum to one is for `labelfix.score.check_labels_and_pred_probs` to see.
+
+    Examples
+    --------
+    >>> counts = count_confident([0, 0, 1], [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+    >>> counts.error_count, counts.thresholds
+    (1, array([0.55, 0.7 ]))
+    """
+    blocks = blocks or Blocks()
+    given, matrix, _ = as_arrays(labels, pred_probs)
+    label_counts = count_labels(given, matrix.shape[1], blocks)
+    if thresholds is None:
+        levels = _thresholds(given, matrix, label_counts, blocks)
+    else:
+        levels = np.asarray(thresholds).reshape(matrix.shape[1]) + 0.0  # whole numbers too
+    counter = _Counter(given, matrix, levels, blocks)
+    errors = sum(blocks.each(counter.count, counter.spans))
+    np.fill_diagonal(counter.joint, np.maximum(counter.joint.diagonal(), 1))
+    return ConfidentCounts(
+        labels=given,
+        pred_probs=matrix,
+        label_counts=label_counts,
+        thresholds=levels,
+        raw_joint=counter.joint,
+        flags=counter.flags,
+        error_count=errors,
+        blocks=blocks,
+    )
+
+
+def _thresholds(
+    labels: NDArray[Any], pred_probs: NDArray[Any], counts: NDArray[np.int64], blocks: Blocks
+) -> NDArray[Any]:
+    sums = class_sums(labels, pred_probs, counts, blocks)
+    with np.errstate(invalid="ignore"):  # classes without items are replaced
+        means = (sums / counts).astype(sums.dtype)
+    if (counts == 0).any():
+        means = np.where(counts == 0, NOBODY, means.astype(np.float64))
+    # Above the 1e-6 that is taken off again, so that a probability of zero never is confident.
+    thresholds: NDArray[Any] = np.maximum(means, means.dtype.type(2 * TINY))
+    return thresholds
+
+
+class _Counter:
+    """The one pass over the whole matrix: block by block into `joint` and `flags`."""
+
+    def __init__(
+        self, labels: NDArray[Any], pred_probs: NDArray[Any], levels: NDArray[Any], blocks: Blocks
+    ) -> None:
+        rows, classes = pred_probs.shape
+        self.labels, self.pred_probs = labels, pred_probs
+        self.cuts = _at_least(levels - levels.dtype.type(TINY), working_dtype(pred_probs))
+        self.joint = np.zeros((classes, classes), dtype=np.int32)
+        self.flags = np.empty(rows, dtype=np.uint8)
+        self.lock = threading.Lock()
+        self.spans = blocks.spans(rows, classes * self.cuts.itemsize)
+
+    def count(self, start: int, stop: int) -> int:
+        """Count one block; give its number of confident errors."""
+        block = read_rows(self.pred_probs, start, stop)
+        if not (block.min() >= -TINY and block.max() <= 1 + TINY):  # nor if it is NaN
+            refuse_bad_values(self.pred_probs)
+        given = self.labels[start:stop].astype(np.intp)
+        likeliest = block.argmax(axis=1)
+        row = np.arange(len(block))
+        top = block[row, likeliest]
+        nudged = block[row, given] + block.dtype.type(TINY)
+        disagrees = likeliest != given
+        # Would the given class be likeliest, and first among equals, with 1e-6 more?
+        suspect = disagrees & ((nudged < top) | ((nudged == top) & (likeliest < given)))
+        guess = self._guess(block, likeliest, top)
+        known = guess >= 0
+        confident = known & (guess != given)
+        self.flags[start:stop] = suspect * SUSPECT + confident * CONFIDENT + disagrees * DISAGREES
+        pairs = (given * block.shape[1] + guess)[known]
+        with self.lock:
+            np.add.at(self.joint.reshape(-1), pairs, 1)
+        return int(np.count_nonzero(suspect & confident))
+
+    def _guess(
+        self, block: NDArray[Any], likeliest: NDArray[np.intp], top: NDArray[Any]
+    ) -> NDArray[np.intp]:
+        """Class that the model is confident of, or -1.
+
+        If the likeliest class reaches its cut, it is the guess, alone or not. So the other classes
+        need a look in the remaining rows only: a single one of them is the guess, and instead of
+        several again the likeliest.
+        """
+        guess = np.where(top >= self.cuts[likeliest], likeliest, -1)
+        rest = np.flatnonzero(guess < 0)
+        places = np.flatnonzero(block[rest] >= self.cuts)
+        rows, classes = np.divmod(places, block.shape[1])
+        several = np.bincount(rows, minlength=len(rest)) > 1
+        guess[rest[rows]] = np.where(several[rows], likeliest[rest[rows]], classes)
+        return guess
+
+
+def _at_least(cuts: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Smallest values of `dtype` that are not below `cuts`: comparing with them gives the same."""
+    near = cuts.astype(dtype)
+    return np.where(near < cuts, np.nextafter(near, np.inf, dtype=dtype), near).astype(dtype)
+
+
+def calibrate(joint: NDArray[Any], label_counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Scale each row of a confident joint to the items with that label, and round to whole counts.
+
+    Row sums stay exact: what rounding takes from a row or adds to it is given to, or taken from,
+    the entries that rounding changed most. Where these are equal, `np.argsort` in its default order
+    decides, as in cleanlab; so the last count can differ between processors, as cleanlab's does.
+
+    Parameters
+    ----------
+    joint
+        Shape (K, K), given class down, true class across.
+    label_counts
+        Items with each label, shape (K,).
+
+    Returns
+    -------
+    NDArray
+        Shape (K, K), int64.
+
+    Examples
+    --------
+    >>> calibrate(np.array([[2, 1], [0, 1]]), np.array([6, 3]))
+    array([[4, 2],
+           [0, 3]])
+    """
+    # Transposed, as the reference sums it: the last bit of the total can turn a half up or down.
+    scaled = np.ascontiguousarray(joint.T, dtype=np.float64)
+    scaled /= joint.sum(axis=1).clip(1)
+    scaled *= label_counts
+    scaled /= scaled.sum()
+    scaled *= label_counts.sum()
+    counts = np.empty(joint.shape, dtype=np.int64)
+    step = max(1, ROUND_AT_ONCE // len(counts))
+    for start in range(0, len(counts), step):
+        counts[start : start + step] = round_rows(scaled[:, start : start + step].T)
+    return counts
+
+
+ROUND_AT_ONCE = 1 << 16
+"""Entries of a joint that are rounded together, for flat memory."""
+
+
+def round_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round to whole numbers so that each row sums to its own rounded sum.
+
+    Examples
+    --------
+    >>> round_rows(np.array([[1.4, 1.3, 0.3], [0.6, 0.7, 0.7]]))
+    array([[2., 1., 0.],
+           [0., 1., 1.]])
+    """
+    rows = np.ascontiguousarray(rows)
+    whole = np.rint(rows)
+    short = np.rint(rows.sum(axis=1)) - whole.sum(axis=1)
+    uneven = np.flatnonzero(short)
+    change = short[uneven, None]
+    order = np.argsort(rows[uneven] - whole[uneven], axis=1)
+    order = np.where(change > 0, order[:, ::-1], order)
+    step = np.sign(change) * (np.arange(rows.shape[1]) < abs(change))
+    mended = whole[uneven]
+    np.put_along_axis(mended, order, np.take_along_axis(mended, order, axis=1) + step, axis=1)
+    whole[uneven] = mended
+    return whole
+
+
+def estimate_noise(joint: NDArray[Any], label_counts: NDArray[np.int64]) -> NoiseEstimate:
+    """Turn a confident joint into a prior and noise rates: see `noise_matrices`."""
+    given, true = joint.sum(axis=1), joint.sum(axis=0)
+    noise = joint / np.maximum(true, NONE_AT_ALL)
+    inverse = joint.T / np.maximum(given, NONE_AT_ALL)
+    share = label_counts / label_counts.sum()
+    prior = inverse.diagonal() / np.maximum(noise.diagonal(), NONE_AT_ALL) * share
+    prior = prior.clip(1e-6, 1.0)
+    return NoiseEstimate(prior / prior.sum(), _clip_rates(noise), _clip_rates(inverse))
+
+
+NONE_AT_ALL = 1e-100
+"""Stands for zero below a fraction line."""
+
+
+def _clip_rates(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    clipped = rates.clip(0, 0.9999)
+    np.fill_diagonal(clipped, rates.diagonal())
+    rescaled: NDArray[np.float64] = clipped / np.maximum(clipped.sum(axis=0), NONE_AT_ALL)
+    return rescaled

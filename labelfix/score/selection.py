@@ -1,0 +1,359 @@
+"""Rules that say which items to look at, one small object each, reached through `SELECTION_RULES`.
+
+All but the two that only rank leave alone what the model does not contradict: an item whose given
+class is the likeliest, or within 1e-6 of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from labelfix.errors import InputError, Problem
+from labelfix.score.blocks import Blocks, read_rows, working_dtype
+from labelfix.score.confident import (
+    CONFIDENT,
+    DISAGREES,
+    SUSPECT,
+    ConfidentCounts,
+    count_confident,
+    round_rows,
+)
+from labelfix.score.ranks import mark_largest_margins, mark_smallest
+from labelfix.score.sums import given_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "SELECTION_RULES",
+    "Both",
+    "ConfidentLearning",
+    "LowNormalizedMargin",
+    "LowSelfConfidence",
+    "PredictedNeqGiven",
+    "PruneByClass",
+    "PruneByNoiseRate",
+    "SelectionRule",
+    "select_issues",
+]
+
+BY_RATE, BY_CLASS = np.uint8(8), np.uint8(16)
+"""Marks of the two pruning rules, beside the flags of `ConfidentCounts`."""
+
+
+class SelectionRule(Protocol):
+    """What every rule is: a name, parameters as fields, and a mask of what it selects."""
+
+    name: ClassVar[str]
+
+    def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
+        """Mask of the selected items, shape (n,)."""
+
+
+def select_issues(
+    labels: ArrayLike,
+    pred_probs: ArrayLike,
+    rule: str | SelectionRule = "prune_by_noise_rate",
+    *,
+    blocks: Blocks | None = None,
+    **parameters: Any,  # whatever the rule takes
+) -> NDArray[np.bool_]:
+    """Select the items whose labels are likely wrong.
+
+    Parameters
+    ----------
+    labels, pred_probs
+        As for `labelfix.score.check_labels_and_pred_probs`.
+    rule
+        A name of `SELECTION_RULES`, or a rule.
+    blocks
+        How to cut up the rows.
+    **parameters
+        Of the rule that is named.
+
+    Returns
+    -------
+    NDArray
+        Shape (n,), bool. Equal to cleanlab's `find_label_issues` with `filter_by=rule`; where equal
+        values compete for the last places, the first items win.
+
+    Raises
+    ------
+    InputError
+        If there is no such rule, it has no such parameter, or the data are bad.
+
+    Examples
+    --------
+    >>> labels = [0, 0, 0, 1, 1]
+    >>> pred_probs = [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]]
+    >>> select_issues(labels, pred_probs)
+    array([False, False,  True, False, False])
+    """
+    chosen = make_rule(rule, **parameters) if isinstance(rule, str) else rule
+    return chosen.select(count_confident(labels, pred_probs, blocks=blocks))
+
+
+def make_rule(name: str, **parameters: Any) -> SelectionRule:  # whatever the rule takes
+    """Make the rule of that name.
+
+    Raises
+    ------
+    InputError
+        If there is no such rule, or it has no such parameter.
+
+    Examples
+    --------
+    >>> make_rule("prune_by_class", frac_noise=0.5)
+    PruneByClass(frac_noise=0.5, min_examples_per_class=1, num_to_remove_per_class=None)
+    """
+    if name not in SELECTION_RULES:
+        raise InputError(Problem("rule", repr(name), f"one of {', '.join(SELECTION_RULES)}"))
+    kind = SELECTION_RULES[name]
+    known = getattr(kind, "__dataclass_fields__", {})
+    if strange := sorted(parameters.keys() - known.keys()):
+        expected = f"{', '.join(known) or 'none'}, which is what {name} takes"
+        raise InputError([Problem("rule", f"parameter {what!r}", expected) for what in strange])
+    return kind(**parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedNeqGiven:
+    """Items for which another class than the given one is the likeliest."""
+
+    name: ClassVar[str] = "predicted_neq_given"
+
+    def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
+        """Mask of the selected items, shape (n,)."""
+        return _all_marked(counts.flags, SUSPECT)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidentLearning:
+    """Items that the model is confident belong to another class: the joint's off-diagonal."""
+
+    name: ClassVar[str] = "confident_learning"
+
+    def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
+        """Mask of the selected items, shape (n,)."""
+        return _all_marked(counts.flags, SUSPECT | CONFIDENT)
+
+
+@dataclass(frozen=True, slots=True)
+class LowSelfConfidence:
+    """As many items as `estimated_error_count` says, of the lowest self-confidence."""
+
+    name: ClassVar[str] = "low_self_confidence"
+
+    def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
+        """Mask of the selected items, shape (n,)."""
+
+        def stream(start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+            values = given_values(counts.labels, counts.pred_probs, start, stop)
+            return np.arange(start, stop), np.zeros(stop - start, dtype=np.intp), values
+
+        return _lowest(counts, stream, row_bytes=48)
+
+
+@dataclass(frozen=True, slots=True)
+class LowNormalizedMargin:
+    """As many items as `estimated_error_count` says, of the lowest normalized margin."""
+
+    name: ClassVar[str] = "low_normalized_margin"
+
+    def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
+        """Mask of the selected items, shape (n,)."""
+
+        def stream(start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+            # There are at least as many items as wanted with a class likelier than the given one by
+            # 1e-6; so the margin need be known only where another class is the likeliest.
+            rows = np.flatnonzero(counts.flags[start:stop] & DISAGREES)
+            block = read_rows(counts.pred_probs, start, stop)[rows]
+            row, given = np.arange(len(rows)), counts.labels[start:stop][rows].astype(np.intp)
+            top = block[row, block.argmax(axis=1)]
+            margins = (block[row, given] - top + block.dtype.type(1)) / block.dtype.type(2)
+            return start + rows, np.zeros(len(rows), dtype=np.intp), margins
+
+        return _lowest(counts, stream, row_bytes=counts.pred_probs.strides[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Pruning:
+    """Parameters that the three pruning rules share.
+
+    Parameters
+    ----------
+    frac_noise
+        Share of the estimated errors to select, from 0 to 1.
+    min_examples_per_class
+        Items to leave in each class.
+    num_to_remove_per_class
+        How many items to select in each class, K numbers; None for as many as are estimated wrong.
+    """
+
+    frac_noise: float = 1.0
+    min_examples_per_class: int = 1
+    num_to_remove_per_class: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.frac_noise <= 1:
+            raise InputError(Problem("frac_noise", str(self.frac_noise), "a share from 0 to 1"))
+        if self.num_to_remove_per_class is not None:
+            numbers = tuple(int(number) for number in self.num_to_remove_per_class)
+            object.__setattr__(self, "num_to_remove_per_class", numbers)
+
+    def keep_counts(self, counts: ConfidentCounts) -> NDArray[np.int64]:
+        """Items to see as labelled i and truly j, shape (K, K): what is off the diagonal may go."""
+        joint = keep_at_least(counts.joint, self.min_examples_per_class, self.frac_noise)
+        if self.num_to_remove_per_class is None:
+            return joint
+        if len(self.num_to_remove_per_class) != len(joint):
+            found = f"{len(self.num_to_remove_per_class)} numbers"
+            raise InputError(
+                Problem("num_to_remove_per_class", found, f"{len(joint)}, one for each class")
+            )
+        return scale_to(joint, np.array(self.num_to_remove_per_class), counts.label_counts)
+
+    def prunable(self, counts: ConfidentCounts) -> NDArray[np.int64]:
+        """Items of each class that may be selected, shape (K,): all, or none of a small class."""
+        least = max(1, self.min_examples_per_class)
+        return np.where(counts.label_counts > least, counts.label_counts, 0)
+
+    def mark_by_class(self, counts: ConfidentCounts, marks: NDArray[np.uint8]) -> None:
+        kept = self.keep_counts(counts).diagonal()
+
+        def stream(start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+            values = given_values(counts.labels, counts.pred_probs, start, stop)
+            return np.arange(start, stop), counts.labels[start:stop].astype(np.intp), values
+
+        wanted = np.clip(counts.label_counts - kept, 0, self.prunable(counts))
+        spans = counts.blocks.spans(len(marks), row_bytes=48)
+        dtype = working_dtype(counts.pred_probs)
+        mark_smallest(stream, spans, wanted, dtype, marks, BY_CLASS, counts.blocks)
+
+    def mark_by_rate(self, counts: ConfidentCounts, marks: NDArray[np.uint8]) -> None:
+        wanted = self.keep_counts(counts)
+        np.fill_diagonal(wanted, 0)
+        np.clip(wanted, 0, self.prunable(counts)[:, None], out=wanted)
+        mark_largest_margins(
+            counts.labels, counts.pred_probs, wanted.astype(np.int32), marks, BY_RATE, counts.blocks
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PruneByClass(_Pruning):
+    """In each class as many items as are estimated mislabelled, of the lowest self-confidence."""
+
+    name: ClassVar[str] = "prune_by_class"
+
+    def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
+        """Mask of the selected items, shape (n,)."""
+        marks = counts.flags & SUSPECT
+        self.mark_by_class(counts, marks)
+        return _all_marked(marks, SUSPECT | BY_CLASS)
+
+
+@dataclass(frozen=True, slots=True)
+class PruneByNoiseRate(_Pruning):
+    """For each two classes as many items as are estimated to be the second and labelled the first.
+
+    They are those of the first class for which the second is likelier by the largest margin.
+    """
+
+    name: ClassVar[str] = "prune_by_noise_rate"
+
+    def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
+        """Mask of the selected items, shape (n,)."""
+        marks = counts.flags & SUSPECT
+        self.mark_by_rate(counts, marks)
+        return _all_marked(marks, SUSPECT | BY_RATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Both(_Pruning):
+    """Items that both `PruneByClass` and `PruneByNoiseRate` select."""
+
+    name: ClassVar[str] = "both"
+
+    def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
+        """Mask of the selected items, shape (n,)."""
+        marks = counts.flags & SUSPECT
+        self.mark_by_class(counts, marks)
+        self.mark_by_rate(counts, marks)
+        return _all_marked(marks, SUSPECT | BY_CLASS | BY_RATE)
+
+
+SELECTION_RULES: Mapping[str, type[SelectionRule]] = {
+    rule.name: rule
+    for rule in (
+        PruneByNoiseRate,
+        PruneByClass,
+        Both,
+        ConfidentLearning,
+        PredictedNeqGiven,
+        LowNormalizedMargin,
+        LowSelfConfidence,
+    )
+}
+"""Every rule by its name, which is cleanlab's."""
+
+
+def keep_at_least(joint: NDArray[np.int64], least: int, frac_noise: float) -> NDArray[np.int64]:
+    """Lower the off-diagonal of a joint until `least` items of each class are right.
+
+    What the diagonal lacks is taken in equal parts from the row's other counts that are not zero;
+    then `frac_noise` of them is kept. All is rounded down.
+
+    Examples
+    --------
+    >>> keep_at_least(np.array([[0, 2, 2], [0, 5, 0], [1, 0, 4]]), 1, 1.0)
+    array([[1, 1, 1],
+           [0, 5, 0],
+           [1, 0, 4]])
+    """
+    kept = np.maximum(joint.diagonal(), least)
+    others = np.maximum(np.count_nonzero(joint, axis=1) - 1, 1)
+    lowered = joint - ((kept - joint.diagonal()) / others)[:, None]
+    np.maximum(lowered, 0, out=lowered)
+    np.fill_diagonal(lowered, kept)
+    fewer = lowered * frac_noise
+    np.fill_diagonal(fewer, kept)
+    np.fill_diagonal(fewer, kept + (lowered - fewer).sum(axis=1))
+    whole: NDArray[np.int64] = fewer.astype(np.int64)  # towards zero, as the reference does
+    return whole
+
+
+def scale_to(
+    joint: NDArray[np.int64], removed: NDArray[np.int64], label_counts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Scale a joint's off-diagonal so that `removed` items of each class are off it."""
+    true_given = np.ascontiguousarray(joint.T)
+    with np.errstate(divide="ignore", invalid="ignore"):  # classes without noise are seen to below
+        share = true_given / true_given.sum(axis=1)
+        noise = share.sum(axis=1) - share.diagonal()
+        scaled = (share.T * removed / noise).T
+    np.fill_diagonal(scaled, label_counts - removed)
+    noiseless = ~np.isfinite(scaled).all(axis=1)
+    scaled[noiseless] = np.rint(np.nan_to_num(scaled[noiseless], posinf=0.0))
+    rounded: NDArray[np.int64] = round_rows(scaled).T.astype(np.int64)
+    return rounded
+
+
+def _all_marked(marks: NDArray[np.uint8], wanted: np.uint8) -> NDArray[np.bool_]:
+    chosen = marks & wanted
+    mask: NDArray[np.bool_] = chosen.view(np.bool_)
+    np.equal(chosen, wanted, out=mask)  # in the same memory
+    return mask
+
+
+def _lowest(counts: ConfidentCounts, stream: Any, row_bytes: int) -> NDArray[np.bool_]:
+    marks = np.zeros(len(counts.flags), dtype=np.uint8)
+    spans = counts.blocks.spans(len(marks), row_bytes)
+    dtype = working_dtype(counts.pred_probs)
+    wanted = np.array([counts.error_count])
+    mark_smallest(stream, spans, wanted, dtype, marks, np.uint8(1), counts.blocks)
+    return marks.view(np.bool_)
