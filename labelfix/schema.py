@@ -233,10 +233,11 @@ class Dataset:
         digest = hashlib.blake2b("\x1f".join(self.class_names).encode(), digest_size=16)
         for column in (*self.items, *self.annotations):
             digest.update(f"\x1e{column.name}\x1f".encode())
+            digest.update(column.is_null().to_numpy().tobytes())
             if column.dtype.is_numeric():
                 digest.update(column.fill_null(0).to_numpy().tobytes())
-                column = column.is_null()
-            digest.update("\x1f".join(column.cast(pl.String).fill_null("\0")).encode())
+            else:
+                digest.update("\x1f".join(column.cast(pl.String).fill_null("")).encode())
         return digest.hexdigest()
 
     def take(self, rows: NDArray[np.int64]) -> Dataset:

@@ -168,7 +168,7 @@ def _load_array(path: Path, name: str) -> NDArray[Any]:
                 wanted = name if name in loaded.files else _only(path, loaded.files, name)
                 return np.asarray(loaded[wanted])
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        pickled = "pickle" in str(error).lower()
+        pickled = "pickle" in str(error).lower() or "python objects" in str(error).lower()
         found = "pickled objects" if pickled else f"a file that does not read ({error})"
         raise InputError(
             Problem(
