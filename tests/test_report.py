@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import hashlib
+import io
 import re
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from labelfix.report import Facts, Layout, render
 from labelfix.report.heatmap import heatmap
@@ -20,7 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-HOSTILE = '<script>alert(1)</script>"\' onload=x &lt;\x1b[31m\u202egnp.exe'
+    Case = tuple[Dataset, pl.DataFrame, NDArray[np.int64]]
+
+HOSTILE = "<script>alert(1)</script>\"' onload=x &lt;\x1b[31m\u202egnp.exe"
 
 
 class Page(HTMLParser):
@@ -42,9 +48,7 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
-def case(
-    n: int = 40, names: tuple[str, ...] = ("cat", "dog", "owl"), **columns: Any
-) -> tuple[Dataset, pl.DataFrame, NDArray[np.int64]]:
+def case(n: int = 40, names: tuple[str, ...] = ("cat", "dog", "owl"), **columns: Any) -> Case:
     """n items in turn of each class, the first quarter flagged as the class after their own."""
     ids = columns.pop("ids", [f"item {i}" for i in range(n)])
     given = [names[i % len(names)] for i in range(n)]
@@ -73,13 +77,12 @@ def case(
 
 
 def facts(**changes: Any) -> Facts:
-    return Facts(**{"title": "pets", "model": "knn", "model_note": "as given", "errors_at_least": 7} | changes)
+    plain = Facts(title="pets", model="knn", model_note="as given", errors_at_least=7)
+    return dataclasses.replace(plain, **changes)
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> tuple[Dataset, pl.DataFrame, NDArray[np.int64]]:
-    from PIL import Image
-
+def photos(tmp_path: Path) -> Case:
     paths = [f"{i}.png" for i in range(40)]
     for i, path in enumerate(paths):
         Image.new("RGB", (300, 200), (6 * i, 0, 0)).save(tmp_path / path)
@@ -108,14 +111,10 @@ def test_hostile_names_are_shown_and_never_obeyed() -> None:
 
 def test_a_strict_policy_allows_the_style_and_nothing_else() -> None:
     html = render(*case(), facts())
-    import hashlib
-
     style = re.findall(r"<style>(.*?)</style>", html, flags=re.DOTALL)
     assert len(style) == 1
     digest = base64.b64encode(hashlib.sha256(style[0].encode()).digest()).decode()
-    policy = next(
-        m["content"] for m in Page(html).all("meta") if m.get("http-equiv") is not None
-    )
+    policy = next(m["content"] for m in Page(html).all("meta") if m.get("http-equiv") is not None)
     assert policy is not None
     assert policy.split("; ")[:3] == [
         "default-src 'none'",
@@ -125,7 +124,7 @@ def test_a_strict_policy_allows_the_style_and_nothing_else() -> None:
     assert not [attrs for _, attrs in Page(html).tags if "style" in attrs]
 
 
-def test_nothing_is_loaded_from_elsewhere(photos: Any) -> None:
+def test_nothing_is_loaded_from_elsewhere(photos: Case) -> None:
     page = Page(render(*photos, facts()))
     addresses = [
         value
@@ -138,12 +137,12 @@ def test_nothing_is_loaded_from_elsewhere(photos: Any) -> None:
     assert "url(" not in render(*photos, facts())
 
 
-def test_the_most_suspicious_images_are_shown_in_order(photos: Any) -> None:
+def test_the_most_suspicious_images_are_shown_in_order(photos: Case) -> None:
     page = Page(render(*photos, facts(), Layout(issues=12)))
     assert [image["alt"] for image in page.all("img")] == [f"{i}.png" for i in range(12)]
 
 
-def test_pictures_stay_within_their_budget(photos: Any) -> None:
+def test_pictures_stay_within_their_budget(photos: Case) -> None:
     whole = render(*photos, facts())
     one = len(str(Page(whole).all("img")[0]["src"]))
     short = Page(render(*photos, facts(), Layout(image_bytes=5 * one)))
@@ -152,19 +151,15 @@ def test_pictures_stay_within_their_budget(photos: Any) -> None:
     assert "39.png" in short.text
 
 
-def test_pictures_are_no_larger_than_asked(photos: Any) -> None:
-    import io
-
-    from PIL import Image
-
+def test_pictures_are_no_larger_than_asked(photos: Case) -> None:
     page = Page(render(*photos, facts(), Layout(thumbnail_px=50)))
     data = str(page.all("img")[0]["src"]).partition(",")[2]
     assert max(Image.open(io.BytesIO(base64.b64decode(data))).size) == 50
 
 
-def test_an_image_that_went_away_leaves_a_page_without_it(photos: Any) -> None:
-    (photos[0].root / "3.png").unlink()
-    (photos[0].root / "4.png").write_bytes(b"no image")
+def test_an_image_that_went_away_leaves_a_page_without_it(photos: Case, tmp_path: Path) -> None:
+    (tmp_path / "3.png").unlink()
+    (tmp_path / "4.png").write_bytes(b"no image")
     alts = {image["alt"] for image in Page(render(*photos, facts())).all("img")}
     assert {"2.png", "5.png"} <= alts
     assert not alts & {"3.png", "4.png"}
@@ -217,9 +212,7 @@ def test_the_picture_of_many_classes_keeps_the_largest_counts() -> None:
     picture = heatmap(joint, [f"class {k}" for k in range(200)], 30)
     assert len(picture.names) == 30
     assert picture.left_out == 170
-    shown = {
-        (picture.names[c.row], picture.names[c.column], c.count) for c in picture.cells
-    }
+    shown = {(picture.names[c.row], picture.names[c.column], c.count) for c in picture.cells}
     assert {("class 150", "class 3", 90), ("class 7", "class 120", 80)} <= shown
     assert list(picture.names) == sorted(picture.names, key=lambda name: int(name.split()[1]))
 
@@ -235,6 +228,8 @@ def test_pages_of_few_and_many_classes_stay_small(n_classes: int) -> None:
 def test_nothing_flagged_is_a_page_too() -> None:
     dataset, issues, joint = case()
     text = Page(
-        render(dataset, issues.with_columns(flagged=pl.lit(False)), np.diag(np.diag(joint)), facts())  # noqa: FBT003 # a literal column
+        render(
+            dataset, issues.with_columns(flagged=pl.lit(False)), np.diag(np.diag(joint)), facts()
+        )
     ).text
     assert "0.0% of all labels" in " ".join(text.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,4 +32,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from labelfix.cli.app import run
 
-    return run(argv)
+    return run(sys.argv[1:] if argv is None else argv)

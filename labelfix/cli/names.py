@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["FORMATS", "KINDS", "MODELS", "RULES", "SCORES"]
+__all__ = ["CLASSIFIERS", "ENGINES", "FEATURES", "FORMATS", "KINDS", "RULES", "SCORES"]
 
-FORMATS: tuple[str, ...] = ()
-KINDS: tuple[str, ...] = ("mislabeled", "multi_label", "none_of_the_classes")
-MODELS: tuple[str, ...] = ()
-RULES: tuple[str, ...] = (
+FORMATS = ("table", "imagefolder")
+KINDS = ("mislabeled", "multi_label", "none_of_the_classes")
+CLASSIFIERS = (
+    "logistic",
+    "knn",
+    "hist-gradient-boosting",
+    "random-forest",
+    "extra-trees",
+    "decision-tree",
+    "svm",
+    "naive-bayes",
+    "lda",
+    "mlp",
+)
+FEATURES = ("columns", "pixels", "efficientnet-lite0", "torchvision:ARCHITECTURE")
+ENGINES = ("labelfix", "cleanlab")
+RULES = (
     "prune_by_noise_rate",
     "prune_by_class",
     "both",
@@ -16,4 +29,4 @@ RULES: tuple[str, ...] = (
     "low_normalized_margin",
     "low_self_confidence",
 )
-SCORES: tuple[str, ...] = ()
+SCORES = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")

@@ -39,12 +39,12 @@ def print_rows(rows: pl.DataFrame, form: Format) -> None:
     if form is Format.table:
         _print_table(rows)
         return
-    write = {
-        Format.json: rows.write_json,
-        Format.jsonl: rows.write_ndjson,
-        Format.csv: rows.write_csv,
-    }[form]
-    text = write()
+    if form is Format.json:
+        text = rows.write_json()
+    elif form is Format.jsonl:
+        text = rows.write_ndjson()
+    else:
+        text = rows.write_csv()
     if sys.stdout.isatty():
         text = "\n".join(visible(line) for line in text.split("\n"))
     sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")

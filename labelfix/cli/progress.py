@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from labelfix.text import visible
 
@@ -45,7 +45,7 @@ class Bars:
             self._tasks[what] = drawn.add_task(visible(what), total=total)
         drawn.update(self._tasks[what], completed=done, total=total)
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

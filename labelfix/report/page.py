@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +83,7 @@ def render(
     issues: pl.DataFrame,
     joint: NDArray[np.int64],
     facts: Facts,
-    layout: Layout = Layout(),  # noqa: B008 # frozen
+    layout: Layout = Layout(),
 ) -> str:
     """Draw the page.
 
@@ -135,7 +134,7 @@ def render(
 
 
 def _class_by_class(issues: pl.DataFrame) -> pl.DataFrame:
-    """Count labels and flags of each given class, worst first, with its most frequent suggestion."""
+    """Count the labels and flags of each given class, with its most frequent suggestion."""
     flagged = issues.filter("flagged")
     counts = issues.group_by("given_label").agg(
         pl.len().alias("items"), pl.col("flagged").sum().cast(pl.Int64)
@@ -171,22 +170,18 @@ def _paths_of(dataset: Dataset, top: pl.DataFrame) -> list[Path | None]:
     """Image of each row of `top`."""
     if dataset.root is None or "path" not in dataset.items.columns:
         return [None] * top.height
-    paths = top.join(dataset.items.select("item_id", "path"), on="item_id", how="left", maintain_order="left")["path"]
+    paths = top.join(
+        dataset.items.select("item_id", "path"), on="item_id", how="left", maintain_order="left"
+    )["path"]
     return [None if path is None else dataset.root / path for path in paths]
 
 
 def _picture(path: Path, px: int) -> str | None:
     """Make a small picture as a data address; None if the image went away or broke meanwhile."""
-    from PIL import Image, ImageOps
+    from labelfix.images import thumbnail
 
     try:
-        with Image.open(path) as image:
-            small = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError):
+        content, kind = thumbnail(path, px)
+    except (OSError, ValueError, SyntaxError):  # the last from broken PNG chunks
         return None
-    lossless = max(small.size) <= px
-    small.thumbnail((px, px))
-    content = io.BytesIO()
-    small.save(content, "PNG" if lossless else "JPEG", quality=85)
-    kind = "png" if lossless else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

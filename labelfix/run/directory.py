@@ -1,12 +1,12 @@
 """The run directory: opening one, and writing one so that it is whole or says that it is not.
 
-    RUN/run.json            what was run; written last, so a directory that has it is whole
-    RUN/folds.parquet       which item was held out in which fold; absent with ready-made predictions
-    RUN/predictions.npy     pred_probs, rows in item order; a copy, so that a run can be mailed
-    RUN/issues.parquet      the ranked queue
-    RUN/decisions.jsonl     a reviewer's work, if any: never written, moved or removed here
-    RUN/report.html         one page, opens offline
-    RUN/.partial/           only while a run is unfinished: the folds that are done
+RUN/run.json            what was run; written last, so a directory that has it is whole
+RUN/folds.parquet       which item was held out in which fold; absent with ready-made predictions
+RUN/predictions.npy     pred_probs, rows in item order; a copy, so that a run can be mailed
+RUN/issues.parquet      the ranked queue
+RUN/decisions.jsonl     a reviewer's work, if any: never written, moved or removed here
+RUN/report.html         one page, opens offline
+RUN/.partial/           only while a run is unfinished: the folds that are done
 """
 
 from __future__ import annotations
@@ -20,18 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from labelfix.errors import RunError
+from labelfix.errors import InputError, Problem, RunError
 from labelfix.run.atomic import replacing, sweep
 from labelfix.run.record import RunRecord, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     import polars as pl
     from numpy.typing import NDArray
-
-    from labelfix.schema import Predictions
 
 __all__ = ["Run", "check_free", "check_same_data", "open_run", "unfinished", "write_run"]
 
@@ -99,6 +96,47 @@ class Run:
             return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return] # numpy types load as Any
         except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
+
+    def queue(
+        self,
+        *,
+        kind: str | None = None,
+        given_label: str | None = None,
+        flagged: bool = False,
+    ) -> pl.DataFrame:
+        """Pick rows of `issues`, most suspicious first.
+
+        Parameters
+        ----------
+        kind
+            Only this kind; None for all.
+        given_label
+            Only items with this label; None for all.
+        flagged
+            Only the recommended set.
+
+        Raises
+        ------
+        InputError
+            If the run knows no such kind or class.
+        """
+        import polars as pl
+
+        from labelfix.schema import CLASS_KINDS
+
+        problems = []
+        if kind is not None and kind not in CLASS_KINDS:
+            problems.append(_unknown("kind", kind, CLASS_KINDS))
+        if given_label is not None and given_label not in self.info.dataset.class_names:
+            problems.append(_unknown("class", given_label, self.info.dataset.class_names))
+        if problems:
+            raise InputError(problems)
+        rows = self.issues
+        if kind is not None:
+            rows = rows.filter(pl.col("kind") == kind)
+        if given_label is not None:
+            rows = rows.filter(pl.col("given_label") == given_label)
+        return rows.filter("flagged") if flagged else rows
 
     @property
     def report(self) -> Path:
@@ -189,8 +227,8 @@ def check_same_data(out: Path, fingerprint: str, *, overwrite: bool) -> None:
 def unfinished(out: Path, fingerprint: str, command: tuple[str, ...]) -> Iterator[Path]:
     """Mark `out` as unfinished while the block runs, and lend it a folder for what is done so far.
 
-    If the block fails before anything is done, no trace is left; afterwards, what is done stays, for
-    the next try.
+    If the block fails before anything is done, no trace is left; afterwards, what is done stays,
+    for the next try.
     """
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     partial = out / PARTIAL
@@ -217,7 +255,7 @@ def write_run(
     record: RunRecord,
     issues: pl.DataFrame,
     folds: pl.DataFrame | None,
-    predictions: Predictions,
+    pred_probs: NDArray[Any],
     report: str,
 ) -> Run:
     """Write every file of a run, each whole or not at all, run.json last."""
@@ -226,7 +264,7 @@ def write_run(
     sweep(out)
     (out / RECORD).unlink(missing_ok=True)
     with replacing(out / PREDICTIONS) as file:
-        np.save(file, np.asarray(predictions.pred_probs), allow_pickle=False)
+        np.save(file, pred_probs, allow_pickle=False)
     if folds is None:
         (out / FOLDS).unlink(missing_ok=True)
     else:
@@ -291,6 +329,13 @@ def _command_of(out: Path) -> str:
     return f":\n  {shlex.join(command)}" if command else ""
 
 
+def _unknown(what: str, name: str, known: tuple[str, ...]) -> Problem:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3)
+    some = near or [*known[:10], *(["…"] if len(known) > 10 else [])]
+    return Problem(what, repr(name), f"one of {len(known)}: {', '.join(some)}")
+
+
 def _damaged(path: Path, error: Exception) -> RunError:
     return RunError(f"{path}: damaged ({error}); make the run again")
-

@@ -15,8 +15,8 @@ from labelfix.errors import Problem  # noqa: TC001 # msgspec reads it at run tim
 
 __all__ = [
     "DatasetRecord",
-    "Findings",
     "FindOptions",
+    "Findings",
     "ModelRecord",
     "RunRecord",
     "decode",
@@ -34,42 +34,40 @@ class FindOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False
         Folder or table to read; None if `labels` and `pred_probs` are given instead.
     labels, pred_probs
         Files of ready-made predictions; several `pred_probs` are an ensemble.
-    ids
-        Column that `labels` and `pred_probs` join on, where they are tables; None for row order.
     dataset_format
         Format of `path`; None to recognise it.
-    label, image, id, group
+    label, image, id
         Columns of a table; None to recognise them.
+    groups
+        Column of items that are held out together.
     features
         Columns a model may learn from; None for all that are left.
     skip_bad
         Go on without what cannot be read.
-    model, folds, seed
+    model, folds, duplicates, seed, jobs
         As in `labelfix.out_of_fold`.
     score, select, engine
         As in `labelfix.find_issues`.
-    jobs
-        Folds at a time; None to let the model say.
     """
 
     path: str | None = None
     labels: str | None = None
     pred_probs: tuple[str, ...] = ()
-    ids: str | None = None
     dataset_format: str | None = None
     label: str | None = None
     image: str | None = None
     id: str | None = None
-    group: str | None = None
+    groups: str | None = None
     features: tuple[str, ...] | None = None
     skip_bad: bool = False
     model: str = "auto"
     folds: int = 5
+    duplicates: int | None = 4
     seed: int = 0
-    score: str = "auto"
-    select: str = "auto"
-    engine: str = "labelfix"
     jobs: int | None = None
+    score: str = "default"
+    select: str = "default"
+    engine: str = "labelfix"
 
 
 class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,15 +78,17 @@ class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     items: int
     annotations: int
+    images: bool
     class_names: tuple[str, ...]
     splits: dict[str, int]
     skipped: tuple[Problem, ...] = ()
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the predictions come from: a model's name, its parameters, and why it was chosen."""
+    """Where predictions come from: a model, its parameters, and why it was chosen if it was."""
 
     name: str
+    why: str | None
     details: dict[str, Any]
 
 
@@ -109,7 +109,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]
     options: FindOptions
     dataset: DatasetRecord
-    model: ModelRecord
+    models: tuple[ModelRecord, ...]
     findings: Findings
     warnings: tuple[str, ...]
     seconds: dict[str, float]

@@ -1,0 +1,69 @@
+"""What the commands say of a run, in a few lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labelfix.text import count
+
+if TYPE_CHECKING:
+    from labelfix.demo import Demo
+    from labelfix.run import Run, RunRecord
+
+__all__ = ["about_demo", "about_run", "where_next"]
+
+
+def about_run(run: Run) -> list[str]:
+    """Say what was read, what judged it, and what came out."""
+    info = run.info
+    return [_what_was_read(info), _what_judged(info), _what_was_found(info)]
+
+
+def where_next(run: Run, shown: int, rows: int) -> list[str]:
+    """Say how to see more."""
+    left = rows - shown
+    more = [f"{left:,} more: labelfix show {run.path} --top N"] if left > 0 else []
+    return [*more, f"Look at them: {run.report}"]
+
+
+def about_demo(demo: Demo) -> list[str]:
+    """Say how many of the planted errors were found."""
+    planted = demo.planted
+    return [
+        f"Planted {planted} errors in the labels of {demo.run.info.dataset.items:,} handwritten "
+        f"digits, a real image folder: {demo.images}",
+        f"Found {demo.found} of the {planted} among the first {planted} of the queue "
+        f"({demo.found / planted:.0%}; by chance it would be {demo.by_chance:.0f}), "
+        f"and {demo.found_flagged} among the {demo.run.info.findings.flagged} flagged.",
+        f"Which they were: {demo.truth_file}",
+        "",
+    ]
+
+
+def _what_was_read(info: RunRecord) -> str:
+    data = info.dataset
+    splits = "".join(f", {number:,} in {name}" for name, number in data.splits.items())
+    skipped = f"; left out {count(len(data.skipped), 'bad one')}" if data.skipped else ""
+    return (
+        f"Read {count(data.items, 'image' if data.images else 'item')} of "
+        f"{count(len(data.class_names), 'class', 'classes')}{splits}{skipped}."
+    )
+
+
+def _what_judged(info: RunRecord) -> str:
+    if len(info.models) > 1:
+        return f"Judged by {len(info.models)} models: {', '.join(m.name for m in info.models)}."
+    (model,) = info.models
+    return f"Judged by {model.name}{f': {model.why}' if model.why else ''}."
+
+
+def _what_was_found(info: RunRecord) -> str:
+    found = info.findings
+    kinds = ", ".join(
+        f"{number:,} {kind.replace('_', ' ')}" for kind, number in found.flagged_by_kind.items()
+    )
+    return (
+        f"Flagged {found.flagged:,} of {count(info.dataset.annotations, 'label')}"
+        + (f" ({kinds})" if kinds else "")
+        + f"; at least {found.errors_at_least:,} are estimated to be wrong."
+    )

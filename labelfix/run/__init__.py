@@ -1,0 +1,9 @@
+"""One pass of the loop on disk: `find` makes a run directory, `open_run` reads one."""
+
+from __future__ import annotations
+
+from labelfix.run.directory import Run, open_run
+from labelfix.run.pipeline import Progress, find
+from labelfix.run.record import FindOptions, RunRecord
+
+__all__ = ["FindOptions", "Progress", "Run", "RunRecord", "find", "open_run"]
