@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from labelfix.errors import InputError, Problem
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "ReadOptions", "read"]
 
-FORMATS = ("table", "imagefolder")
+FORMATS = ("table", "coco", "yolo", "voc", "imagefolder")
 """In the order in which they are asked whether they recognise a path."""
 
 
@@ -31,6 +31,9 @@ class ReadOptions:
     features: tuple[str, ...] | None = None
     skip_bad: bool = False
     progress: Callable[[str, int, int], None] | None = None
+    images: Path | None = None
+    class_names: tuple[str, ...] | None = None
+    voc_pixels: Literal["inclusive", "continuous"] = "inclusive"
 
 
 class Format(Protocol):
@@ -56,14 +59,18 @@ def read(
     features: Sequence[str] | None = None,
     skip_bad: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
+    images: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+    voc_pixels: Literal["inclusive", "continuous"] = "inclusive",
 ) -> Dataset:
     r"""Read a labelled dataset.
 
     Parameters
     ----------
     path
-        A folder of images (`class/…` or `split/class/…`), or a CSV, TSV, Parquet or Arrow file with
-        a column of labels and either feature columns or a column of image paths.
+        A folder of images (`class/…` or `split/class/…`); a CSV, TSV, Parquet or Arrow file with a
+        column of labels and either feature columns or a column of image paths; or boxes: a COCO
+        JSON file, a YOLO `data.yaml`, or a folder of Pascal VOC XML files.
     format
         One of `FORMATS`; None to recognise it.
     label, image, id, group
@@ -75,6 +82,15 @@ def read(
         Go on without what cannot be read, and list it in `Dataset.skipped`.
     progress
         Called as `progress(what, done, total)`.
+    images
+        Of boxes: the folder that the paths of images are relative to, where it is not found by
+        itself.
+    class_names
+        Of boxes in VOC files, which do not list their classes: all of them in order. None for those
+        found, sorted.
+    voc_pixels
+        Whether VOC files count pixels from 1 with the last one inside, as VOC does, or hold
+        continuous coordinates from 0, as some tools write.
 
     Returns
     -------
@@ -100,7 +116,18 @@ def read(
     if not path.exists():
         raise InputError(Problem(str(path), "no such file or folder", "a dataset"))
     columns = None if features is None else tuple(features)
-    options = ReadOptions(label, image, id, group, columns, skip_bad, progress)
+    options = ReadOptions(
+        label,
+        image,
+        id,
+        group,
+        columns,
+        skip_bad,
+        progress,
+        None if images is None else Path(images),
+        None if class_names is None else tuple(class_names),
+        voc_pixels,
+    )
     return _format(path, format).read(path, options)
 
 
@@ -115,7 +142,8 @@ def _format(path: Path, name: str | None) -> Format:
         Problem(
             str(path),
             "nothing that labelfix recognises",
-            "a folder of images for each class, or a CSV, TSV, Parquet or Arrow table",
+            "a folder of images for each class; a CSV, TSV, Parquet or Arrow table; boxes as COCO, "
+            "YOLO or Pascal VOC",
             "name its format if it is one of these all the same",
         )
     )

@@ -29,12 +29,13 @@ import polars as pl
 
 from labelfix.boxes import YOLO
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.formats.patching import (
+from labelfix.formats.shared import (
     NumberStyle,
     digest,
     keep_or_raise,
     patch_files,
     plan,
+    shown_size,
     warn_of_odd_boxes,
 )
 from labelfix.formats.yolo.data import (
@@ -53,7 +54,8 @@ from labelfix.schema import BOX, Dataset
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from labelfix.formats.patching import Edit, Plan, Segmentation
+    from labelfix.formats import ReadOptions
+    from labelfix.formats.shared import Edit, Plan, Segmentation
 
 __all__ = ["patched", "read", "recognises"]
 
@@ -69,25 +71,16 @@ def recognises(path: Path) -> bool:
     return data_file(path) is not None
 
 
-def read_yolo(
-    path: Path,
-    *,
-    root: Path | None = None,
-    skip_bad: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Dataset:
+def read(path: Path, options: ReadOptions) -> Dataset:
     """Read a YOLO dataset.
 
     Parameters
     ----------
     path
         The data file, or a folder with one in it.
-    root
-        The folder that the paths in it are relative to, instead of what it says.
-    skip_bad
-        Go on without images and rows that cannot be used, and list them in `skipped`.
-    progress
-        Called with what is done, how much, and of how much.
+    options
+        `images` is the folder that the paths in the data file are relative to, instead of the one
+        that it names.
 
     Raises
     ------
@@ -99,15 +92,15 @@ def read_yolo(
         raise InputError(
             Problem(str(path), "no YOLO data file", "a data.yaml with train and names")
         )
-    data = load_data(file, root)
+    data = load_data(file, options.images)
     listed, lists, problems = list_images(data)
     images, shared = one_image_a_label_file(listed)
     problems += shared
-    items, annotations, files, bad = _read_files(data, images, progress)
+    items, annotations, files, bad = _read_files(data, images, options.progress)
     problems += bad
     if not images and not problems:
         problems.append(Problem(file.name, f"no images in {data.root}", "some"))
-    keep_or_raise(problems, skip_bad=skip_bad and not items.is_empty())
+    keep_or_raise(problems, skip_bad=options.skip_bad and not items.is_empty())
     _warn_of_doubtful_files(files, annotations)
     polygons = int(annotations["polygon"].sum())
     annotations = annotations.drop("length", "polygon")
@@ -134,7 +127,7 @@ def _read_files(
     blocks: list[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]] = []
     problems: list[Problem] = []
     with ThreadPool(min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # on sizes and metadata: no pixel is read
+        warnings.filterwarnings("ignore", module="PIL")  # of sizes and metadata: no pixel is read
         for start in range(0, max(1, len(images)), BLOCK):
             block = images[start : start + BLOCK]
             work = partial(_load, data.root)
@@ -230,8 +223,8 @@ def _load(root: Path, item_id: str) -> _Loaded:
     width = height = 0
     data = None
     try:
-        width, height = _shown_size(root / item_id)
-    except Exception as error:  # Pillow's readers raise anything on a broken file
+        width, height = shown_size(root / item_id)
+    except ValueError as error:
         problems.append(Problem(item_id, f"an image that cannot be read ({error})"))
     label = label_path(item_id)
     try:
@@ -241,15 +234,6 @@ def _load(root: Path, item_id: str) -> _Loaded:
     except OSError as error:
         problems.append(Problem(label, f"a label file that cannot be read ({error})"))
     return _Loaded(width, height, data, problems)
-
-
-def _shown_size(path: Path) -> tuple[int, int]:
-    from PIL import ExifTags, Image  # only here: recognising a format should not pay for it
-
-    with Image.open(path) as image:
-        width, height = image.size
-        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in {5, 6, 7, 8}
-    return (height, width) if sideways else (width, height)
 
 
 def patched(

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.formats.patching import digest, inside, name_classes
+from labelfix.formats.shared import digest, inside, name_classes
+from labelfix.images import SUFFIXES
 from labelfix.text import count
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ __all__ = [
 ]
 
 SPLITS = ("train", "val", "test")
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
 BOM = b"\xef\xbb\xbf"
 
 _LOOKS = [re.compile(rf"^(?:{keys})\s*:", re.MULTILINE) for keys in ("train|val", "names|nc")]
@@ -217,7 +217,7 @@ def _unresolved(data: Data, split: str, entry: str) -> Problem:
         found += f"leaves the dataset's root {data.root}"
     else:
         found += f"is not in {data.root}"
-    fix = "let `path:` name the folder that everything is in, or give `root`"
+    fix = "let `path:` name the folder that everything is in, or give `images`"
     return Problem(data.file.name, found, "a folder or a list of images", fix)
 
 

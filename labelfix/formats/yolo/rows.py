@@ -11,14 +11,14 @@ import polars as pl
 
 from labelfix.boxes import YOLO, Convention
 from labelfix.errors import InputError, Problem
-from labelfix.formats.patching import NumberStyle
+from labelfix.formats.shared import NumberStyle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from labelfix.formats.patching import Box, Edit, Segmentation
+    from labelfix.formats.shared import Box, Edit, Segmentation
 
 __all__ = ["POLYGON", "Change", "Manner", "coordinates", "parse", "rewrite"]
 

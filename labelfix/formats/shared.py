@@ -1,4 +1,4 @@
-"""What the writers of box formats share: corrections in order, files unchanged, numbers alike.
+"""What the box formats share: paths and sizes, corrections in order, numbers that look alike.
 
 A correction changes what it names and nothing else. `plan` turns a table of corrections into what
 is to become of each annotation, or lists every correction that cannot be carried out. `digest` and
@@ -13,15 +13,17 @@ import os.path
 import re
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
+from PIL import Image
 
 from labelfix.boxes import ODDITIES, oddities
 from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.images import FORMATS
 from labelfix.schema import BOX, CORRECTIONS, check
 from labelfix.text import count
 
@@ -44,10 +46,12 @@ __all__ = [
     "digest",
     "inside",
     "keep_or_raise",
+    "lowest_common",
     "name_classes",
     "patch_files",
     "plan",
     "read_as_was",
+    "shown_size",
     "warn_of_odd_boxes",
 ]
 
@@ -348,6 +352,35 @@ def inside(root: Path, path: Path | str) -> str | None:
     return whole.relative_to(base).as_posix() if whole.is_relative_to(base) else None
 
 
+def lowest_common(one: Path, other: Path) -> Path:
+    """Find the lowest folder that both folders are in, one of them perhaps.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> lowest_common(Path("/a/b/c"), Path("/a/b/d/e")).as_posix()
+    '/a/b'
+    """
+    return next(above for above in (one, *one.parents) if other == above or above in other.parents)
+
+
+def shown_size(path: Path) -> tuple[int, int]:
+    """Read width and height of an image as shown, turned by its EXIF data; decodes no pixel.
+
+    Raises
+    ------
+    ValueError
+        If it is no image.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            sideways = image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
+    except Exception as error:  # Pillow raises all kinds on broken files
+        raise ValueError(str(error) or type(error).__name__) from error
+    return (height, width) if sideways else (width, height)
+
+
 def keep_or_raise(problems: Sequence[Problem], *, skip_bad: bool) -> None:
     """Raise with all problems, unless the caller asked to go on without what is bad.
 
@@ -433,7 +466,7 @@ class NumberStyle:
     def of(cls, tokens: Iterable[str], otherwise: NumberStyle | None = None) -> NumberStyle:
         """Tell the style of a file from its numbers, or take the other one where they do not tell.
 
-        They do not where there are none, or where all have the same decimals and none ends in 0:
+        They do not where there are none, or where all have as many decimals and none ends in 0:
         whether a zero would be written cannot be seen.
         """
         decimals = sorted(
@@ -444,7 +477,7 @@ class NumberStyle:
         most = len(decimals[len(decimals) * 9 // 10])  # small numbers have some more in %g
         fixed = len(decimals[0]) == len(decimals[-1])
         if otherwise and fixed and most and not any(text.endswith("0") for text in decimals):
-            return otherwise if not otherwise.fixed or otherwise.decimals == most else cls(most)
+            return replace(otherwise, decimals=most)
         point = any(text and not text.strip("0") for text in decimals)
         return cls(most, fixed=fixed, point=point)
 
