@@ -214,7 +214,25 @@ def test_progress_counts_epochs() -> None:
     assert calls == [("epochs of small-cnn", k, 12) for k in range(1, 13)]
 
 
-# The schedule and the random changes
+# The loss, the schedule and the random changes
+
+
+def test_the_loss_is_the_generalised_cross_entropy() -> None:
+    logits, targets = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    p = logits.softmax(dim=1)[torch.arange(6), targets]
+    for q in (0.3, 0.5, 1.0):
+        found = Training(forgiveness=q, label_smoothing=0).loss(logits, targets)
+        assert torch.allclose(found, ((1 - p**q) / q).mean(), atol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_without_forgiveness_it_is_cross_entropy(smoothing: float) -> None:
+    logits, targets = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    training = Training(forgiveness=0, label_smoothing=smoothing)
+    expected = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    assert torch.allclose(training.loss(logits, targets), expected, atol=1e-5)
+    nearly = dataclasses.replace(training, forgiveness=1e-4).loss(logits, targets)
+    assert torch.allclose(nearly, expected, atol=1e-2)
 
 
 def test_small_datasets_are_gone_through_more_often() -> None:
@@ -276,6 +294,14 @@ def test_each_change_treats_each_image_its_own_way(change: Augment) -> None:
     moved = change(images, torch.Generator().manual_seed(0))
     assert not torch.allclose(moved, images, atol=1e-3)
     assert not torch.allclose(moved[0], moved[1], atol=1e-3)
+
+
+def test_all_images_can_be_changed_alike() -> None:
+    images = torch.rand(1, 1, 9, 9).repeat(3, 1, 1, 1)
+    change = Augment(contrast=0.5, flip=True)
+    moved = change(images, torch.Generator().manual_seed(0), alike=True)
+    alone = change(images[:1], torch.Generator().manual_seed(0), alike=True)
+    assert torch.allclose(moved, alone.expand(3, 1, 9, 9), atol=1e-5)
 
 
 # Reading images
@@ -452,8 +478,8 @@ def test_all_wrong_settings_are_named_at_once() -> None:
         Training(batch_size=1, learning_rate=0, epochs=(5, 2), label_smoothing=1, settle=1)
     assert len(error.value.problems) == 5
     with pytest.raises(InputError) as error:
-        SmallConvNet(channels=(), size=2, sizes=(40, 20))
-    assert len(error.value.problems) == 3
+        SmallConvNet(channels=(), convolutions=0, size=2, sizes=(40, 20))
+    assert len(error.value.problems) == 4
 
 
 def test_half_precision_says_nearly_the_same() -> None:

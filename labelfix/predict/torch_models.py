@@ -78,24 +78,27 @@ class Augment:
     contrast: float = 0.0
     flip: bool = False
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change standardised images of shape (b, C, s, s), each in its own way."""
+    def __call__(
+        self, images: Tensor, generator: torch.Generator, *, alike: bool = False
+    ) -> Tensor:
+        """Change standardised images of shape (b, C, s, s), each in its own way, or all alike."""
+        ways = 1 if alike else len(images)
 
         def draw(most: float) -> Tensor:
-            return (2 * torch.rand(len(images), generator=generator) - 1) * most
+            return (2 * torch.rand(ways, generator=generator) - 1) * most
 
         angle, shear = draw(math.radians(self.rotate)), draw(self.shear)
         size, stretch = torch.exp(draw(self.scale)), torch.exp(draw(self.stretch))
         right, down = draw(2 * self.shift), draw(2 * self.shift)  # the side is 2 long here
         gain, bias = 1 + draw(self.contrast), draw(self.contrast)
-        mirror = torch.ones(len(images))
+        mirror = torch.ones(ways)
         if self.flip:
             mirror -= 2 * torch.randint(2, mirror.shape, generator=generator)
         cos, sin = torch.cos(angle), torch.sin(angle)
         width, height = size * stretch, size / stretch
         first = torch.stack([width * mirror * cos, width * (shear * cos - sin), right], dim=1)
         second = torch.stack([height * mirror * sin, height * (shear * sin + cos), down], dim=1)
-        places = torch.stack([first, second], dim=1).to(images.device)
+        places = torch.stack([first, second], dim=1).to(images.device).expand(len(images), 2, 3)
         grid = functional.affine_grid(places, list(images.shape), align_corners=False)
         moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
         if self.contrast:
@@ -105,7 +108,10 @@ class Augment:
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: AdamW, one cycle of the learning rate, smoothed labels.
+    """How a network is trained: AdamW, one cycle of the learning rate, a loss that forgives.
+
+    The loss of an image is (1 - p^q) / q for the probability p of its label: the generalised cross
+    entropy (Zhang and Sabuncu 2018), which lets go of labels that the network does not believe.
 
     Parameters
     ----------
@@ -122,12 +128,15 @@ class Training:
         half a cosine.
     weight_decay
         Of weights, not of biases and norms.
+    forgiveness
+        q, in [0, 1]: 0 is cross entropy, 1 the absolute error.
     label_smoothing
         Part of the target that all classes share, in [0, 1).
     settle
         First part of the epochs that the in-sample means leave out, in [0, 1).
     views
-        Held-out images are predicted as they are (0), or as the mean over so many augmented views.
+        Held-out images are predicted as they are (0), or as the mean over so many ways to augment
+        them, the same ways for all.
     augment
         Random changes to the images learned from.
 
@@ -144,9 +153,10 @@ class Training:
     learning_rate: float = 6e-3
     weight_decay: float = 1e-2
     warm_up: float = 0.25
-    label_smoothing: float = 0.1
+    forgiveness: float = 0.5
+    label_smoothing: float = 0.0
     settle: float = 0.5
-    views: int = 0
+    views: int = 8
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
@@ -158,6 +168,7 @@ class Training:
             ("learning_rate", self.learning_rate > 0, "> 0"),
             ("weight_decay", self.weight_decay >= 0, ">= 0"),
             ("warm_up", 0 <= self.warm_up <= 1, "in [0, 1]"),
+            ("forgiveness", 0 <= self.forgiveness <= 1, "in [0, 1]"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
             ("settle", 0 <= self.settle < 1, "in [0, 1)"),
             ("views", self.views >= 0, ">= 0"),
@@ -175,6 +186,14 @@ class Training:
         fewest, most = self.epochs
         return min(max(math.ceil(self.samples / n), fewest), most)
 
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Give the mean loss of logits of shape (b, K), classes `targets` being right."""
+        q, shared = self.forgiveness, self.label_smoothing
+        log_p = logits.log_softmax(dim=1)
+        losses = -torch.expm1(q * log_p) / q if q else -log_p
+        of_target: Tensor = losses.gather(1, targets[:, None]).mean()
+        return (1 - shared) * of_target + shared * losses.mean()
+
     def rate(self, step: int, steps: int) -> float:
         """Say what part of the highest learning rate step `step` of 0..steps-1 takes."""
         top = self.warm_up * steps
@@ -188,14 +207,16 @@ class SmallConvNet:
     """A small convolutional network from scratch in each fold.
 
     For drawn, printed, small or otherwise unusual images, of which a network trained on photos
-    knows little, and a thousand or more of them. Each stage is a 3 by 3 convolution, batch norm and
-    ReLU; between stages the map is halved by its maximum; the last one's mean goes through a linear
-    layer.
+    knows little, and a thousand or more of them. A stage is some 3 by 3 convolutions, each with
+    batch norm and ReLU, and from the second on with a shortcut around it; between stages the map is
+    halved by its maximum; the mean of the last map goes through a linear layer.
 
     Parameters
     ----------
     channels
         Of each stage.
+    convolutions
+        In each stage, at least 1.
     size
         Side of the square that images are scaled to, in pixels. None: the mean of the images'
         median width and median height, rounded to a multiple of 8, within `sizes`.
@@ -227,6 +248,7 @@ class SmallConvNet:
     """
 
     channels: tuple[int, ...] = (16, 32, 64, 128)
+    convolutions: int = 2
     size: int | None = None
     sizes: tuple[int, int] = (16, 48)
     fit: Fit = "pad"
@@ -239,6 +261,8 @@ class SmallConvNet:
         problems = []
         if not self.channels or min(self.channels) < 1:
             problems.append(Problem("SmallConvNet, channels", repr(self.channels), "numbers >= 1"))
+        if self.convolutions < 1:
+            problems.append(Problem("SmallConvNet, convolutions", repr(self.convolutions), ">= 1"))
         if self.size is not None and self.size < 4:
             problems.append(Problem("SmallConvNet, size", repr(self.size), ">= 4"))
         if not 4 <= self.sizes[0] <= self.sizes[1]:
@@ -281,7 +305,7 @@ class SmallConvNet:
         mean, std = _moments(data, job.train)
 
         def build(n_classes: int) -> nn.Module:
-            return _small_network(self.channels, data.shape[3], n_classes)
+            return _small_network(self.channels, self.convolutions, data.shape[3], n_classes)
 
         run = _Run(build, mean, std, self.training, self.device, self.precision, self.threads)
         return run.fold(data, job, self.name, progress)
@@ -322,7 +346,13 @@ class FineTuned:
     fit: Fit = "stretch"
     training: Training = field(
         default_factory=lambda: Training(
-            samples=20_000, epochs=(5, 20), batch_size=32, learning_rate=5e-4, weight_decay=0.05
+            samples=20_000,
+            epochs=(5, 20),
+            batch_size=32,
+            learning_rate=5e-4,
+            weight_decay=0.05,
+            forgiveness=0.0,
+            label_smoothing=0.1,
         )
     )
     device: str | None = None
@@ -431,9 +461,7 @@ class _Run:
                 for group in optimizer.param_groups:
                     group["lr"] = training.learning_rate * rate
                 logits = self._logits(network, images[job.train[rows.numpy()]], draw)
-                loss = functional.cross_entropy(
-                    logits, targets[rows], label_smoothing=training.label_smoothing
-                )
+                loss = training.loss(logits, targets[rows])
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()
                 scaler.step(optimizer)
@@ -448,26 +476,34 @@ class _Run:
     def _predict(
         self, network: nn.Module, images: NDArray[np.uint8], test: NDArray[np.int64], seed: int
     ) -> NDArray[np.float32]:
+        """Look at each image as it is, or in several ways that are the same for all images."""
         network.eval()
-        draw = torch.Generator().manual_seed(seed)
-        views: list[torch.Generator | None] = [draw] * self.training.views or [None]
-        blocks = np.array_split(test, math.ceil(len(test) / 256))
+        views = self.training.views
+        means = []
         with torch.inference_mode():
-            means = [
-                sum(self._logits(network, images[rows], view).softmax(dim=1) for view in views)
-                for rows in blocks
-            ]
-        return np.concatenate([(mean / len(views)).cpu().numpy() for mean in means])
+            for rows in np.array_split(test, math.ceil(len(test) / 256)):
+                draw = torch.Generator().manual_seed(seed)
+                looks = [
+                    self._logits(network, images[rows], draw if views else None, alike=True)
+                    for _ in range(max(views, 1))
+                ]
+                means.append(torch.stack(looks).softmax(dim=2).mean(dim=0).cpu().numpy())
+        return np.concatenate(means)
 
     def _logits(
-        self, network: nn.Module, images: NDArray[np.uint8], draw: torch.Generator | None
+        self,
+        network: nn.Module,
+        images: NDArray[np.uint8],
+        draw: torch.Generator | None,
+        *,
+        alike: bool = False,
     ) -> Tensor:
         """Standardise, augment where there is something to draw from, and look."""
         pixels = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).float()
         mean, std = (torch.from_numpy(v).to(self._device) for v in (self.mean, self.std))
         pixels = (pixels - mean[:, None, None]) / std[:, None, None]
         if draw is not None:
-            pixels = self.training.augment(pixels, draw)
+            pixels = self.training.augment(pixels, draw, alike=alike)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         half = self._dtype is not torch.float32
         with torch.autocast(self._kind, dtype=self._dtype, enabled=half):
@@ -511,13 +547,29 @@ class _UsualInput:
     std: tuple[float, float, float]
 
 
-def _small_network(channels: tuple[int, ...], colours: int, n_classes: int) -> nn.Module:
+class _Shortcut(nn.Module):  # type: ignore[misc] # torch is not followed, so nn.Module is Any
+    """x + f(x), then ReLU (He et al. 2016)."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.relu(images + self.layers(images))
+
+
+def _small_network(
+    channels: tuple[int, ...], convolutions: int, colours: int, n_classes: int
+) -> nn.Module:
+    def convolve(before: int, width: int) -> tuple[nn.Module, nn.Module]:
+        return nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+
     layers: list[nn.Module] = []
     for before, width in zip((colours, *channels), channels, strict=False):
         if layers:
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
-        layers.append(nn.Conv2d(before, width, 3, padding=1, bias=False))
-        layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        layers += [*convolve(before, width), nn.ReLU(inplace=True)]
+        layers += [_Shortcut(*convolve(width, width)) for _ in range(convolutions - 1)]
     pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], n_classes)]
     return nn.Sequential(*layers, *pooled)
 
