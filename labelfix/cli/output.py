@@ -73,7 +73,7 @@ def _print_table(rows: pl.DataFrame) -> None:
             no_wrap=title != "item",
             overflow="fold" if title == "item" else "ellipsis",
         )
-    for row in rows.select(_COLUMNS).iter_rows(named=True):
+    for row in rows.select(*_COLUMNS).iter_rows(named=True):
         table.add_row(*(Text(_cell(value)) for value in row.values()))
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:

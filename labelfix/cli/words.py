@@ -51,10 +51,11 @@ def _what_was_read(info: RunRecord) -> str:
 
 
 def _what_judged(info: RunRecord) -> str:
-    if len(info.models) > 1:
-        return f"Judged by {len(info.models)} models: {', '.join(m.name for m in info.models)}."
+    names = ", ".join(model.name for model in info.models)
+    if info.options.path is None:
+        return f"Judged by the probabilities in {names}."
     (model,) = info.models
-    return f"Judged by {model.name}{f': {model.why}' if model.why else ''}."
+    return f"Judged by {names}{f': {model.why}' if model.why else ''}."
 
 
 def _what_was_found(info: RunRecord) -> str:

@@ -121,14 +121,14 @@ def encode(record: msgspec.Struct) -> bytes:
 
     Examples
     --------
-    >>> print(encode(Findings(flagged=1, flagged_by_kind={}, errors_at_least=0)).decode())
+    >>> print(encode(Findings(flagged=1, flagged_by_kind={}, errors_at_least=0)).decode(), end="")
     {
       "flagged": 1,
       "flagged_by_kind": {},
       "errors_at_least": 0
     }
     """
-    return msgspec.json.format(msgspec.json.encode(record, enc_hook=_plain), indent=2)
+    return msgspec.json.format(msgspec.json.encode(record, enc_hook=_plain), indent=2) + b"\n"
 
 
 def decode(data: bytes) -> RunRecord:
