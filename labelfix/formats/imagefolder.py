@@ -1,16 +1,19 @@
 """Image folders: `class/…` or `split/class/…`, images at any depth below their class.
 
-The class is the first folder below the root, or below the split where every folder at the top is
-called like a split (train, val, valid, validation, test, dev, eval, in any case). `item_id` is the
-image's path from the root, with slashes.
+The class is the first folder below the root, or below the split where every folder at the top that
+holds images is called like a split (`SPLITS`, in any case). `item_id` is the image's path from the
+root, with slashes and with its suffix. Items and class names come in the order that torchvision's
+`ImageFolder` gives them, so that its predictions fit row by row.
 """
 
 from __future__ import annotations
 
 import os
+import unicodedata
 import warnings
-from collections import Counter
-from pathlib import Path, PurePosixPath
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -23,21 +26,28 @@ from labelfix.text import count
 if TYPE_CHECKING:
     from labelfix.formats import ReadOptions
 
-__all__ = ["read", "recognises"]
+__all__ = ["SPLITS", "read", "recognises"]
 
-SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev"})
-LITTER = frozenset({"thumbs.db", "desktop.ini"})
-"""What file managers leave behind. Files and folders whose name starts with a dot go with it."""
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "dev",
+    "test": "test",
+    "testing": "test",
+}
+"""Folder names that are taken for splits, in lower case, and what `items.split` says of them."""
+
+_LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})  # as file managers leave it
+
+_Parts = tuple[str, ...]
 
 
 def recognises(path: Path) -> bool:
-    """Whether `path` is a folder with an image somewhere below a folder in it."""
-    return path.is_dir() and any(
-        has_image_name(name)
-        for folder in _folders(path)
-        for _, _, names in os.walk(folder)
-        for name in names
-    )
+    """Whether `path` is a folder: what is wrong with it, `read` says best."""
+    return path.is_dir()
 
 
 def read(path: Path, options: ReadOptions) -> Dataset:
@@ -46,133 +56,213 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     Raises
     ------
     InputError
-        Naming every broken image, empty class, image outside of the classes, and link that leaves
-        the folder.
+        Naming every broken image, empty class, image outside of the classes, unreadable folder and
+        link that leaves the root; classes spelled in two ways; one class only; options for tables.
     """
-    tops = _folders(path)
-    split = bool(tops) and all(folder.name.lower() in SPLITS for folder in tops)
-    found, problems = _collect(path, depth=2 if split else 1)
-    ids = [file.relative_to(path).as_posix() for file in found]
-    sizes, broken = probe(found, progress=options.progress)
-    problems += broken.values()
-    items = _items(ids, split=split).with_columns(
-        width=pl.Series(sizes[:, 0]), height=pl.Series(sizes[:, 1])
-    )
-    good = items.filter(~pl.int_range(pl.len()).is_in(list(broken)))
-    problems += _empty_classes(path, good, split=split)
-    if problems and not options.skip_bad:
-        raise InputError(problems)
-    _refuse_unusable(path, good)
-    class_names = tuple(good["label"].unique().sort())
-    _warn_of_like_names(path, class_names)
+    _refuse_table_options(options)
+    tree = _walk(path.resolve(), path)
+    depth, fatal = _depth(path, tree)
+    images = sorted((i for i in tree.images if len(i) > depth), key=lambda i: _key(i, depth))
+    if tree.images and not images:
+        raise InputError(_no_classes(path, tree))
+    bad = tree.problems + [_misplaced(path, i, depth) for i in tree.images if len(i) <= depth]
+    sizes, broken = probe([path.joinpath(*i) for i in images], progress=options.progress)
+    bad += broken.values()
+    good = [row for row in range(len(images)) if row not in broken]
+    classes = _classes([images[row] for row in good], depth)
+    bad += _empty_classes(path, tree, depth, classes)
+    fatal += _spelled_twice(path, classes)
+    fatal += _too_few(path, classes)
+    if fatal or (bad and not options.skip_bad):
+        raise InputError(fatal + sorted(bad, key=lambda problem: problem.where))
+    _warn_of_strays(path, tree, depth)
+    items = _items([images[row] for row in good], depth)
     return Dataset(
-        items=good.drop("label"),
-        annotations=good.select("item_id", annotation_id="item_id", label="label").select(
+        items=items.drop("label").with_columns(
+            width=pl.Series(sizes[good, 0]), height=pl.Series(sizes[good, 1])
+        ),
+        annotations=items.select("item_id", "label", annotation_id="item_id").select(
             "annotation_id", "item_id", "label"
         ),
-        class_names=class_names,
+        class_names=tuple(sorted(classes)),
         format="imagefolder",
-        root=path,
-        skipped=tuple(problems),
+        root=path.resolve(),
+        skipped=tuple(bad),
     )
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(
-        entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+@dataclass
+class _Tree:
+    """What lies below the root, each as the parts of its path from there."""
+
+    images: list[_Parts] = field(default_factory=list)
+    strays: list[_Parts] = field(default_factory=list)
+    folders: list[_Parts] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
 
-def _collect(root: Path, depth: int) -> tuple[list[Path], list[Problem]]:
-    """List the images, sorted by path, and what lies among them that cannot be one."""
-    real = root.resolve()
-    images: list[Path] = []
-    others: list[Path] = []
-    problems: list[Problem] = []
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        links = [name for name in folders if Path(folder, name).is_symlink()]
-        for name in (*names, *links):
-            file = Path(folder, name)
-            if name.startswith(".") or name.lower() in LITTER:
-                continue
-            if problem := _misplaced(file, root, real, depth):
-                problems.append(problem)
-            elif has_image_name(file.name):
-                images.append(file)
-            elif len(file.relative_to(root).parts) > depth:
-                others.append(file)
-    _warn_of_others(root, sorted(others))
-    return sorted(images), sorted(problems, key=lambda problem: problem.where)
+def _walk(root: Path, shown: Path) -> _Tree:
+    """List images, other files and folders. Links to folders are not followed."""
+    tree = _Tree()
+
+    def refuse(error: OSError) -> None:
+        tree.problems.append(
+            Problem(str(error.filename), "a folder that may not be read", fix="change permissions")
+        )
+
+    for folder, folders, files in os.walk(root, onerror=refuse):
+        above = Path(folder).relative_to(root).parts
+        folders[:] = [name for name in folders if not _is_litter(name)]
+        for name in [*folders, *filter(lambda name: not _is_litter(name), files)]:
+            full = os.path.join(folder, name)  # noqa: PTH118 # 20 times Path's speed
+            if problem := _unusable(full, name, root):
+                tree.problems.append(Problem(_shown(shown.joinpath(*above, name)), *problem))
+            elif name in folders:
+                tree.folders.append((*above, name))
+            else:
+                (tree.images if has_image_name(name) else tree.strays).append((*above, name))
+        folders[:] = [name for name in folders if _is_utf8(name)]
+    return tree
 
 
-def _misplaced(file: Path, root: Path, real: Path, depth: int) -> Problem | None:
-    if file.is_symlink() and not file.resolve().is_relative_to(real):
-        return Problem(str(file), f"a link to {file.resolve()}", "a file inside the dataset")
-    if file.is_symlink() and file.is_dir():
-        return Problem(str(file), "a link to a folder", "a folder", "copy it here, or remove it")
-    if has_image_name(file.name) and len(file.relative_to(root).parts) <= depth:
-        return Problem(str(file), "an image outside of the class folders", "one in a class folder")
+def _is_litter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _LITTER
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _shown(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _unusable(full: str, name: str, root: Path) -> tuple[str, str, str] | None:
+    """Say what is wrong with a name or a link, as found, expected, fix."""
+    if not _is_utf8(name):
+        return "a name that is not UTF-8", "", "rename it"
+    if not os.path.islink(full):  # noqa: PTH114 # as above
+        return None
+    target = Path(full).resolve()
+    if not target.is_relative_to(root):
+        return f"a link to {_shown(target)}", "a file inside the dataset", "copy it here"
+    if target.is_dir():
+        return "a link to a folder", "a folder", "copy it here, or remove it"
     return None
 
 
-def _warn_of_others(root: Path, others: list[Path]) -> None:
-    """Say which files in the class folders are passed over because they are no images."""
-    if others:
-        names = ", ".join(other.relative_to(root).as_posix() for other in others[:5])
-        more = f" and {len(others) - 5:,} more" if len(others) > 5 else ""
-        warnings.warn(
-            f"{root}: passed over {count(len(others), 'file')} without an image's suffix: "
-            f"{names}{more}",
-            LabelfixWarning,
-            stacklevel=4,
-        )
+def _key(image: _Parts, depth: int) -> tuple[_Parts, str, str]:
+    return image[:depth], "/".join(image[:-1]), image[-1]
 
 
-def _items(ids: list[str], *, split: bool) -> pl.DataFrame:
-    parts = [PurePosixPath(item).parts for item in ids]
-    columns = {
-        "item_id": pl.Series(ids, dtype=pl.String),
-        "path": pl.Series(ids, dtype=pl.String),
-        "label": pl.Series([part[1 if split else 0] for part in parts], dtype=pl.String),
-    }
-    if split:
-        columns["split"] = pl.Series([part[0] for part in parts], dtype=pl.String)
-    return pl.DataFrame(columns)
+def _depth(path: Path, tree: _Tree) -> tuple[int, list[Problem]]:
+    """Find how many folders say what an image is: 1 with classes at the top, 2 below splits."""
+    tops = sorted({image[0] for image in tree.images if len(image) > 1})
+    splits = [name for name in tops if name.lower() in SPLITS]
+    if tops and len(splits) == len(tops):
+        return 2, []
+    if len(splits) < 2:  # one class may well be called "train"
+        return 1, []
+    others = ", ".join(name for name in tops if name not in splits)
+    found = f"splits ({', '.join(splits)}) beside other folders ({others})"
+    return 1, [Problem(str(path), found, "splits only, or classes only", "move the others")]
 
 
-def _empty_classes(root: Path, good: pl.DataFrame, *, split: bool) -> list[Problem]:
-    above = _folders(root) if split else [root]
-    folders = [folder for parent in above for folder in _folders(parent)]
-    with_images = set(good["label"])
+def _no_classes(path: Path, tree: _Tree) -> Problem:
+    tables = [stray for stray in tree.strays if len(stray) == 1]
+    tables = [stray for stray in tables if Path(stray[0]).suffix.lower() in {".csv", ".tsv"}]
+    hint = f", or read the table {path.joinpath(*tables[0])}" if tables else ""
+    found = f"{count(len(tree.images), 'image')}, but no class folders"
+    fix = f"put the images of each class into a folder of its name{hint}"
+    return Problem(str(path), found, "class/image or split/class/image", fix)
+
+
+def _misplaced(path: Path, image: _Parts, depth: int) -> Problem:
+    expected = "one in a class folder" if depth == 1 else "one in a class folder of its split"
+    return Problem(str(path.joinpath(*image)), "an image of no class", expected, "move it")
+
+
+def _classes(images: list[_Parts], depth: int) -> dict[str, set[str]]:
+    """By class name: the splits that have images of it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        found[image[depth - 1]].add(image[0] if depth == 2 else "")
+    return found
+
+
+def _empty_classes(
+    path: Path, tree: _Tree, depth: int, classes: dict[str, set[str]]
+) -> list[Problem]:
+    """Name class folders without a usable image in any split."""
+    tops = {image[0] for image in tree.images if len(image) > 1}
     return [
-        Problem(str(folder), "no image", "at least one", "fill the class, or remove its folder")
-        for folder in folders
-        if folder.name not in with_images
+        Problem(
+            str(path.joinpath(*folder)),
+            "an empty class",
+            "at least one image",
+            "fill it, or remove the folder",
+        )
+        for folder in tree.folders
+        if len(folder) == depth and folder[-1] not in classes and (depth == 1 or folder[0] in tops)
     ]
 
 
-def _warn_of_like_names(root: Path, class_names: tuple[str, ...]) -> None:
-    """Say which classes differ by upper case alone: two spellings of one, or a and A."""
-    alike = Counter(name.casefold() for name in class_names)
-    same = [name for name in class_names if alike[name.casefold()] > 1]
-    if same:
+def _spelled_twice(path: Path, classes: dict[str, set[str]]) -> list[Problem]:
+    """Name classes that differ in case or Unicode form only; side by side they may be meant."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(classes):
+        alike[unicodedata.normalize("NFC", name).casefold()].append(name)
+    problems = []
+    for names in alike.values():
+        found = "classes that differ in case or Unicode form only: " + ", ".join(map(repr, names))
+        if len(names) > 1 and not set.intersection(*(classes[name] for name in names)):
+            problems.append(Problem(str(path), found, "one spelling", "rename the folders"))
+        elif len(names) > 1:
+            warnings.warn(f"{path}: {found}", LabelfixWarning, stacklevel=3)
+    return problems
+
+
+def _too_few(path: Path, classes: dict[str, set[str]]) -> list[Problem]:
+    if len(classes) > 1:
+        return []
+    found = f"one class only, {next(iter(classes))!r}" if classes else "no image that can be read"
+    fix = "a label can be wrong only where another would be possible" if classes else ""
+    return [Problem(str(path), found, "images of two classes or more", fix)]
+
+
+def _warn_of_strays(path: Path, tree: _Tree, depth: int) -> None:
+    """Say which files in class folders were passed over."""
+    strays = sorted("/".join(stray) for stray in tree.strays if len(stray) > depth)
+    if strays:
+        more = f" and {len(strays) - 5:,} more" if len(strays) > 5 else ""
         warnings.warn(
-            f"{root}: classes that differ by upper case alone: {', '.join(same)}",
+            f"{path}: passed over {count(len(strays), 'file')} that are no images: "
+            f"{', '.join(strays[:5])}{more}",
             LabelfixWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
 
-def _refuse_unusable(root: Path, good: pl.DataFrame) -> None:
-    if good.is_empty():
-        raise InputError(Problem(str(root), "no image that can be read", "images"))
-    if good["label"].n_unique() < 2:
-        raise InputError(
-            Problem(
-                str(root),
-                f"one class only, {good['label'][0]!r}",
-                "at least two",
-                "a label can be wrong only where another would be possible",
-            )
-        )
+def _items(images: list[_Parts], depth: int) -> pl.DataFrame:
+    paths = ["/".join(image) for image in images]
+    columns = {"item_id": paths, "path": paths, "label": [image[depth - 1] for image in images]}
+    if depth == 2:
+        columns["split"] = [SPLITS[image[0].lower()] for image in images]
+    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+
+
+def _refuse_table_options(options: ReadOptions) -> None:
+    asked = {
+        "label": options.label,
+        "image": options.image,
+        "id": options.id,
+        "group": options.group,
+        "features": options.features,
+    }
+    problems = [
+        Problem(f"option {name}", repr(value), "a table", "image folders have no columns")
+        for name, value in asked.items()
+        if value is not None
+    ]
+    if problems:
+        raise InputError(problems)
