@@ -1,6 +1,6 @@
 """Labels and ready-made probabilities from files: .npy and .npz arrays, or tables.
 
-Arrays are in row order. Where the tables have an id column, rows are joined on it. Files that hold
+Rows are joined on ids where both sides have them, else they follow each other. Files that hold
 pickled objects are refused: to load one is to run whatever its author put there.
 """
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, Problem
-from labelfix.formats.table import ID_NAMES, LABEL_NAMES, load_table
-from labelfix.formats.table import recognises as is_table
+from labelfix.errors import InputError, Problem, name_rows
+from labelfix.formats.table import ID_NAMES, LABEL_NAMES, class_names_of
+from labelfix.formats.tablefile import TableFile, is_table, open_table
 from labelfix.schema import Dataset, Predictions
 from labelfix.score.inputs import check_labels_and_pred_probs
 
@@ -25,7 +25,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["arrays_dataset", "read_arrays"]
+__all__ = ["Rows", "arrays_dataset", "read_arrays", "read_labels", "read_pred_probs"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a file holds, row by row.
+
+    Parameters
+    ----------
+    path
+        The file.
+    values
+        Labels, shape (n,), or probabilities, shape (n, K): an array, or from a table a column or
+        columns that are named like the classes.
+    ids
+        What names the rows, as text, shape (n,); None if nothing does.
+    """
+
+    path: Path
+    values: NDArray[Any] | pl.Series | pl.DataFrame
+    ids: pl.Series | None = None
 
 
 def read_arrays(
@@ -45,8 +65,7 @@ def read_arrays(
         One file a model: .npy (mapped into memory, not read), .npz (one array, or one called
         pred_probs), or a table with a column for each class.
     ids
-        Column of the tables that names their rows. None: item_id or id where all tables have it,
-        else row order.
+        Column of the tables that names their rows. None: item_id or id, where a table has it.
     label
         Column of labels; None for the only one, or one of a usual name.
 
@@ -62,123 +81,262 @@ def read_arrays(
     InputError
         Naming all that is wrong: files, columns, ids that do not join, labels and probabilities.
     """
-    key = ids or _common_id([Path(labels), *map(Path, pred_probs)])
-    given = _read(Path(labels), key, "labels")
-    column = _label_column(given, label)
-    dataset: Dataset | None = None
-    predictions = []
-    for path in map(Path, pred_probs):
-        probabilities = _aligned(given, _read(path, key, "pred_probs"))
-        names = None if dataset is None else dataset.class_names
-        codes, matrix, class_names = check_labels_and_pred_probs(column, probabilities, names)
-        if dataset is None:
-            dataset = arrays_dataset(codes, class_names, given.ids)
-            dataset = replace(dataset, root=given.path.parent)
-        predictions.append(
-            Predictions(matrix, class_names, model=path.name, details={"file": str(path)})
-        )
-    if dataset is None:
+    given = read_labels(labels, label=label, id=ids)
+    models = [read_pred_probs(path, id=ids) for path in pred_probs]
+    if not models:
         raise InputError(Problem("pred_probs", "no file", "at least one"))
-    return dataset, predictions
+    matrices = [_aligned(given, model) for model in models]
+    column, class_names = _as_codes_or_names(given.values, matrices[0]), None
+    predictions = []
+    for model, matrix in zip(models, matrices, strict=True):
+        codes, checked, class_names = check_labels_and_pred_probs(column, matrix, class_names)
+        details = {"file": str(model.path)}
+        predictions.append(
+            Predictions(checked, class_names, model=model.path.name, details=details)
+        )
+    named = next((rows.ids for rows in (given, *models) if rows.ids is not None), None)
+    dataset = arrays_dataset(codes, class_names, named)
+    return replace(dataset, root=given.path.parent.resolve()), predictions
+
+
+def read_labels(
+    path: str | Path,
+    *,
+    label: str | None = None,
+    id: str | None = None,  # noqa: A002 # the word that users look for
+) -> Rows:
+    """Read given labels, and ids if a table has them.
+
+    Parameters
+    ----------
+    path
+        .npy, .npz (one array, or one called labels), or a CSV, TSV, Parquet or Arrow table.
+    label
+        Column of labels; None for the only one beside ids, or one of a usual name.
+    id
+        Column of ids; None for item_id or id, if there is one.
+
+    Raises
+    ------
+    InputError
+        Naming every row without a label or an id of its own; pickled objects; other files.
+    """
+    path = Path(path)
+    file = _table(path, id)
+    if file is None:
+        return Rows(path, _load_array(path, "labels", mmap=False))
+    ids, rest = _split_ids(file, id)
+    column = rest[_label_column(file, rest.columns, label)]
+    missing = (column.is_null() | (column.cast(pl.String, strict=False) == "")).arg_true()
+    if len(missing):
+        raise InputError(file.problem(row, "no label", "a label") for row in missing)
+    return Rows(path, column, ids)
+
+
+def read_pred_probs(
+    path: str | Path,
+    *,
+    id: str | None = None,  # noqa: A002 # as above
+    mmap: bool = True,
+) -> Rows:
+    r"""Read a matrix of class probabilities, and ids if a table has them.
+
+    Parameters
+    ----------
+    path
+        .npy, .npz (one array, or one called pred_probs), or a CSV, TSV, Parquet or Arrow table with
+        a column of numbers for each class.
+    id
+        Column of ids; None for item_id or id, if there is one.
+    mmap
+        Map a .npy file into memory instead of reading it.
+
+    Returns
+    -------
+    Rows
+        Values keep their dtype: float16, 32 or 64.
+
+    Raises
+    ------
+    InputError
+        Naming every row without an id of its own and column that is no number; pickled objects.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "probs.csv")
+    ...     _ = file.write_text("id,cat,dog\na.png,0.9,0.1\n")
+    ...     rows = read_pred_probs(file)
+    >>> rows.values.columns, rows.ids.to_list()
+    (['cat', 'dog'], ['a.png'])
+    """
+    path = Path(path)
+    file = _table(path, id)
+    if file is None:
+        return Rows(path, _load_array(path, "pred_probs", mmap=mmap))
+    ids, rest = _split_ids(file, id)
+    numbers = rest.with_columns(pl.col(pl.String).cast(pl.Float64, strict=False))
+    problems = [
+        file.problem(row, f"{rest[name][row]!r} in column {name!r}", "a probability")
+        for name in numbers.columns
+        for row in (numbers[name].is_null() & rest[name].is_not_null()).arg_true()
+    ] + [
+        Problem(f"{path}, column {name!r}", f"cells of type {kind}", "probabilities of a class")
+        for name, kind in numbers.schema.items()
+        if not kind.is_numeric()
+    ]
+    if problems:
+        raise InputError(problems)
+    return Rows(path, numbers, ids)
 
 
 def arrays_dataset(
-    labels: NDArray[np.int64], class_names: Sequence[str], ids: pl.Series | None = None
+    labels: Any,  # anything that NumPy makes an array of
+    class_names: Sequence[str] | None = None,
+    ids: Any = None,  # as above
 ) -> Dataset:
     """Make a dataset of labels that are nowhere on disk.
 
     Parameters
     ----------
     labels
-        Class of each item as an index into `class_names`, shape (n,).
+        Given class of each item, shape (n,): with `class_names` an index into them, or one of them;
+        without, any names, integers or booleans.
     class_names
-        K names.
+        K names; None for the distinct labels, whole numbers by value, else sorted by text.
     ids
-        What names the items; None for row numbers from 0.
+        What names the items, shape (n,); None for row numbers from 0.
+
+    Returns
+    -------
+    Dataset
+        Of format "arrays", without a root.
+
+    Raises
+    ------
+    InputError
+        Naming the rows of labels that are missing, floating-point or out of range, and ids that are
+        missing, given twice, or not as many as the labels.
 
     Examples
     --------
     >>> arrays_dataset(np.array([1, 0]), ["cat", "dog"]).annotations.rows()
     [('0', '0', 'dog'), ('1', '1', 'cat')]
+    >>> arrays_dataset([10, 9, 10], ids=["a", "b", "c"]).class_names
+    ('9', '10')
     """
-    keys = pl.Series("item_id", range(len(labels))) if ids is None else ids.alias("item_id")
-    item_id = keys.cast(pl.String)
-    names = pl.Series("label", list(class_names), dtype=pl.String)[labels]
+    names = _label_names(pl.Series("label", labels), class_names)
+    item_id = _item_ids(ids, len(names))
     return Dataset(
         items=pl.DataFrame([item_id]),
         annotations=pl.DataFrame([item_id.alias("annotation_id"), item_id, names]),
-        class_names=tuple(class_names),
+        class_names=class_names_of(names) if class_names is None else tuple(class_names),
         format="arrays",
     )
 
 
-@dataclass(frozen=True)
-class _File:
-    """A file's content without its ids, and its ids if rows are joined on them."""
+def _label_names(labels: pl.Series, class_names: Sequence[str] | None) -> pl.Series:
+    """Give each label's class name."""
+    kind = labels.dtype
+    wrong = labels.is_null().arg_true()
+    if kind.is_float() or kind.is_nested():
+        raise InputError(Problem("labels", f"labels of type {kind}", "integers or class names"))
+    if len(wrong):
+        raise InputError(Problem("labels", f"no label in {name_rows(wrong.to_list())}", "a label"))
+    if class_names is None:
+        return labels.cast(pl.String)
+    known = pl.Series("label", class_names, pl.String)
+    is_code = kind.is_integer()
+    fits = labels.is_between(0, len(known) - 1) if is_code else labels.is_in(known)
+    if len(wrong := (~fits).arg_true()):
+        expected = f"0 to {len(known) - 1}" if is_code else "one of class_names"
+        found = f"labels out of range in {name_rows(wrong.to_list())}"
+        raise InputError(Problem("labels", found, expected))
+    return known.gather(labels) if is_code else labels
 
-    path: Path
-    content: NDArray[Any] | pl.DataFrame
-    ids: pl.Series | None = None
+
+def _item_ids(ids: Any, n: int) -> pl.Series:
+    if ids is None:
+        return pl.Series("item_id", range(n), pl.Int64).cast(pl.String)
+    item_id = pl.Series("item_id", ids).cast(pl.String)
+    if len(item_id) != n:
+        raise InputError(Problem("ids", f"{len(item_id)} ids", f"{n}, one a label"))
+    wrong = (item_id.is_null() | item_id.is_duplicated()).arg_true()
+    if len(wrong):
+        found = f"missing or repeated ids in {name_rows(wrong.to_list())}"
+        raise InputError(Problem("ids", found, "ids that differ"))
+    return item_id
 
 
-def _common_id(paths: list[Path]) -> str | None:
-    """Find the id column that all of the files have."""
-    if not all(is_table(path) for path in paths):
-        return None
-    headers = [load_table(path).columns for path in paths]
-    return next((name for name in ID_NAMES if all(name in header for header in headers)), None)
-
-
-def _read(path: Path, key: str | None, what: str) -> _File:
+def _table(path: Path, key: str | None) -> TableFile | None:
+    """Open a table whose rows are all of one length; None for an array."""
     if not path.is_file():
-        raise InputError(Problem(str(path), "no such file", f"the file of {what}"))
-    if not is_table(path):
-        if key is not None:
-            raise InputError(
-                Problem(str(path), "an array", f"a table with a column {key!r}", "join by rows")
-            )
-        return _File(path, _load_array(path, what))
-    table = load_table(path)
-    if key is None:
-        return _File(path, table)
-    if key not in table.columns:
-        raise InputError(Problem(str(path), f"no column {key!r}", ", ".join(table.columns)))
-    return _File(path, table.drop(key), _ids(path, table[key]))
+        raise InputError(Problem(str(path), "no such file", "labels or probabilities"))
+    if is_table(path):
+        file = open_table(path)
+        if file.bad:
+            raise InputError(file.bad.values())
+        return file
+    if key is not None:
+        fix = "leave the ids away to join by the order of rows"
+        raise InputError(Problem(str(path), "an array", f"a table with a column {key!r}", fix))
+    return None
 
 
-def _ids(path: Path, ids: pl.Series) -> pl.Series:
-    text = ids.cast(pl.String)
-    missing, twice = int(text.null_count()), text.filter(text.is_duplicated()).unique().sort()
-    problems = [Problem(f"{path}, column {ids.name!r}", f"{missing} rows without an id", "ids")]
-    problems = problems if missing else []
+def _split_ids(file: TableFile, key: str | None) -> tuple[pl.Series | None, pl.DataFrame]:
+    """Take the column of ids off a table."""
+    columns = file.table.columns
+    if key is not None and key not in columns:
+        raise InputError(Problem(str(file.path), f"no column {key!r}", ", ".join(columns)))
+    name = key or next((name for name in ID_NAMES if name in columns), None)
+    if name is None:
+        return None, file.table
+    ids = file.table[name].cast(pl.String)
+    problems = [file.problem(row, f"no id in column {name!r}") for row in ids.is_null().arg_true()]
     problems += [
-        Problem(f"{path}, column {ids.name!r}", f"id {value!r} more than once", "ids that differ")
-        for value in twice.drop_nulls()
+        file.problem(row, f"id {ids[row]!r} more than once", "ids that differ")
+        for row in (ids.is_duplicated() & ids.is_not_null()).arg_true()
     ]
     if problems:
         raise InputError(problems)
-    return text
+    return ids, file.table.drop(name)
 
 
-def _load_array(path: Path, name: str) -> NDArray[Any]:
+def _label_column(file: TableFile, columns: list[str], label: str | None) -> str:
+    usual = columns if len(columns) == 1 else [name for name in columns if name in LABEL_NAMES]
+    found = [label] if label in columns else [] if label else usual
+    if len(found) == 1:
+        return str(found[0])
+    raise InputError(
+        Problem(
+            str(file.path),
+            "the columns " + ", ".join(map(repr, columns)),
+            f"a column {label!r}" if label else "one called " + ", ".join(LABEL_NAMES),
+            "name the column of given labels (label=, --label)",
+        )
+    )
+
+
+def _load_array(path: Path, name: str, *, mmap: bool) -> NDArray[Any]:
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        loaded = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
         if isinstance(loaded, np.lib.npyio.NpzFile):
             with loaded:
                 wanted = name if name in loaded.files else _only(path, loaded.files, name)
-                return np.asarray(loaded[wanted])
+                loaded = loaded[wanted]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        pickled = "pickle" in str(error).lower() or "python objects" in str(error).lower()
-        found = "pickled objects" if pickled else f"a file that does not read ({error})"
-        raise InputError(
-            Problem(
-                str(path),
-                found,
-                "a plain NumPy array (.npy, .npz) or a table (.csv, .tsv, .parquet, .arrow)",
-                "save it again as an array of numbers or of fixed-width text" if pickled else "",
-            )
-        ) from error
-    return loaded  # type: ignore[no-any-return] # numpy types load as Any
+        raise InputError(_unreadable(path, error)) from error
+    return np.asarray(loaded) if not isinstance(loaded, np.memmap) else loaded
+
+
+def _unreadable(path: Path, error: Exception) -> Problem:
+    """Tell pickles, which NumPy reports in several ways, from files that are no arrays at all."""
+    expected = "a plain NumPy array (.npy, .npz) or a table (.csv, .tsv, .parquet, .arrow)"
+    if any(word in str(error).lower() for word in ("pickle", "object")):
+        fix = "save it as an array of numbers, or of text: array.astype(str)"
+        return Problem(str(path), "pickled objects, which are never loaded", expected, fix)
+    return Problem(str(path), f"a file that does not read ({error})", expected)
 
 
 def _only(path: Path, names: list[str], wanted: str) -> str:
@@ -188,74 +346,32 @@ def _only(path: Path, names: list[str], wanted: str) -> str:
     return names[0]
 
 
-def _label_column(given: _File, label: str | None) -> Any:  # an array or a series
-    """Take the labels out of what was read."""
-    if not isinstance(given.content, pl.DataFrame):
-        return given.content
-    columns = given.content.columns
-    wanted = [label] if label else columns if len(columns) == 1 else LABEL_NAMES
-    found = next((name for name in wanted if name in columns), None)
-    if found is None:
-        raise InputError(
-            Problem(
-                str(given.path),
-                "the columns " + ", ".join(columns),
-                f"a column {label!r}" if label else "one called " + " or ".join(LABEL_NAMES),
-                "name the column of given labels (--label COLUMN)",
-            )
-        )
-    return _whole_numbers(given.content[found])
-
-
-def _whole_numbers(column: pl.Series) -> pl.Series:
-    """Read text that is whole numbers throughout, as a CSV has it, as the numbers."""
-    if column.dtype != pl.String:
-        return column
-    numbers = column.cast(pl.Int64, strict=False)
-    same = (numbers.cast(pl.String) == column).fill_null(value=False).all()
-    return numbers if same else column
-
-
-def _aligned(given: _File, file: _File) -> Any:  # an array or a table
-    """Put the rows of `file` into the order of the labels."""
-    content = _as_numbers(file)
-    if given.ids is None or file.ids is None:
-        return content
-    where = pl.DataFrame({"id": file.ids}).with_row_index("row")
+def _aligned(given: Rows, model: Rows) -> Any:  # an array or a table
+    """Put the rows of a model into the order of the labels; as they are where ids agree already."""
+    if given.ids is None or model.ids is None or given.ids.equals(model.ids):
+        return model.values
+    where = pl.DataFrame({"id": model.ids}).with_row_index("row")
     rows = pl.DataFrame({"id": given.ids}).join(
         where, on="id", how="full", maintain_order="left_right"
     )
     problems = [
-        Problem(str(file.path), f"no row with id {value!r}", f"one, as {given.path} has it")
+        Problem(str(model.path), f"no row with id {value!r}", f"one, as {given.path} has it")
         for value in rows.filter(pl.col("row").is_null())["id"]
     ] + [
-        Problem(str(file.path), f"id {value!r}", f"an id that {given.path} has")
+        Problem(str(model.path), f"id {value!r}", f"an id that {given.path} has")
         for value in rows.filter(pl.col("id").is_null())["id_right"]
     ]
     if problems:
         raise InputError(problems)
-    return content[rows["row"].to_numpy()]
+    return model.values[rows["row"].to_numpy()]
 
 
-def _as_numbers(file: _File) -> Any:  # an array or a table
-    """Turn a table's text cells into numbers."""
-    if not isinstance(file.content, pl.DataFrame):
-        return file.content
-    numbers = file.content.with_columns(pl.col(pl.String).cast(pl.Float64, strict=False))
-    lost = [
-        name
-        for name in numbers.columns
-        if numbers[name].null_count() > file.content[name].null_count()
-        or not numbers[name].dtype.is_numeric()
-    ]
-    if lost:
-        raise InputError(
-            Problem(
-                f"{file.path}, column {name!r}",
-                "cells that are no numbers",
-                "a column of probabilities for each class, named like the class",
-                "name the column of ids with --ids" if len(lost) == 1 else "",
-            )
-            for name in lost
-        )
-    return numbers
+def _as_codes_or_names(labels: Any, matrix: Any) -> Any:
+    """Read text that is whole numbers throughout as class numbers, unless columns are called so."""
+    if not isinstance(labels, pl.Series) or labels.dtype != pl.String:
+        return labels
+    if isinstance(matrix, pl.DataFrame) and labels.is_in(matrix.columns).all():
+        return labels
+    numbers = labels.cast(pl.Int64, strict=False)
+    same = (numbers.cast(pl.String) == labels).fill_null(value=False).all()
+    return numbers if same else labels

@@ -1,46 +1,48 @@
-"""Tables: CSV, TSV, Parquet and Arrow files with a label column, and features or image paths.
+"""Datasets in tables: a label column, and either columns of features or one of image paths.
 
-Text files are read as text, so that a label `01` stays `01` and a label `NA` is a label: only an
-empty cell is a missing one. A column becomes a feature as numbers if every cell of it is one, else
-as a category.
+Class names are the text of the labels. In text files a label `01` stays `01` and a label `NA` is a
+label; a column of features becomes numbers if every cell of it is one.
 """
 
 from __future__ import annotations
 
-import csv
+import os
 import re
+import unicodedata
 import warnings
+from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.formats.tablefile import TableFile, is_table, open_table
 from labelfix.images import has_image_name, probe
 from labelfix.schema import Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from labelfix.formats import ReadOptions
 
-__all__ = ["load_table", "read", "recognises", "sort_class_names"]
-
-DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-PARQUET = frozenset({".parquet", ".pq"})
-ARROW = frozenset({".arrow", ".feather", ".ipc"})
+__all__ = ["ID_NAMES", "LABEL_NAMES", "class_names_of", "read", "recognises"]
 
 LABEL_NAMES = ("label", "labels", "given_label", "class", "target", "category", "y")
-IMAGE_NAMES = ("image", "image_path", "path", "file", "filename", "file_name", "filepath")
+IMAGE_NAMES = ("image", "image_path", "path", "filepath", "file", "file_name", "filename")
 ID_NAMES = ("item_id", "id")
-GROUP_NAMES = ("group", "group_id")
-SPLIT_NAMES = ("split", "subset")
+
+MISSING_NUMBERS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
+"""Text in a column of numbers that says that there is none. As a label it is a class name."""
 
 
 def recognises(path: Path) -> bool:
     """Whether `path` is a file with a table's suffix."""
-    return path.is_file() and path.suffix.lower() in DELIMITERS.keys() | PARQUET | ARROW
+    return path.is_file() and is_table(path)
 
 
 def read(path: Path, options: ReadOptions) -> Dataset:
@@ -51,65 +53,34 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     InputError
         Naming every column and row that is wrong, with its line in a text file.
     """
-    table = load_table(path)
-    roles = _roles(path, table, options)
-    if table[roles.label].dtype.is_float():
-        raise InputError(
-            Problem(
-                f"{path}, column {roles.label!r}",
-                "labels that are floating-point numbers",
-                "class names, integers or booleans",
-                "convert the column, or name another one (--label COLUMN)",
-            )
-        )
-    rows = table.with_row_index("row")
-    problems, bad = _bad_rows(path, rows, roles)
-    good = rows.filter(~pl.col("row").is_in(bad))
+    file = open_table(path)
+    roles = _roles(file, options)
+    bad = _BadRows(file)
+    known = _known_columns(file, roles, bad)
     if roles.image is not None:
-        good, broken = _check_images(path, good, roles.image, options)
-        problems += broken
-    problems.sort(key=lambda problem: problem.line or 0)
-    if problems and not options.skip_bad:
-        raise InputError(problems)
-    return _dataset(path, good, roles, options, tuple(problems))
-
-
-def load_table(path: Path) -> pl.DataFrame:
-    """Load a table file as it is: text cells of CSV and TSV as text.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, has no rows, or names a column twice.
-    """
-    suffix = path.suffix.lower()
-    try:
-        if suffix in DELIMITERS:
-            _refuse_bad_header(path, DELIMITERS[suffix])
-            table = pl.read_csv(
-                path, separator=DELIMITERS[suffix], infer_schema=False, encoding="utf8"
-            )
-        elif suffix in PARQUET:
-            table = pl.read_parquet(path, hive_partitioning=False, glob=False)
-        else:
-            table = pl.read_ipc(path)
-    except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            Problem(str(path), f"a file that does not read ({what})", f"a {suffix[1:]} table")
-        ) from error
-    if table.is_empty():
-        raise InputError(Problem(str(path), "no rows", "a table with a header and rows"))
-    return table
-
-
-def _refuse_bad_header(path: Path, delimiter: str) -> None:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file, delimiter=delimiter), [])
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice or not header:
-        found = "columns of the same name: " + ", ".join(map(repr, twice)) if twice else "no header"
-        raise InputError(Problem(str(path), found, "a header that names each column", line=1))
+        known = known.hstack(_images(file, roles.image, bad, options))
+    good = bad.others()
+    labels = known["label"][good]
+    names = class_names_of(labels)
+    few = [] if len(names) > 1 else [_too_few(path, roles, names)]
+    if few or (bad.problems and not options.skip_bad):
+        raise InputError([*few, *bad.listed()])
+    _warn_of_like_names(path, names)
+    kept = file.table[good].select(roles.rest)
+    rest = pl.DataFrame(map(_typed, kept)) if file.is_text else kept
+    features = _features(path, rest, labels, roles, options)
+    item_id = _item_ids(known, good).alias("item_id")
+    items = known[good].drop("label", "id", strict=False)
+    return Dataset(
+        items=pl.DataFrame([item_id, *items, *rest]),
+        annotations=pl.DataFrame([item_id.alias("annotation_id"), item_id, labels]),
+        class_names=names,
+        format="table",
+        root=path.parent.resolve(),
+        feature_columns=features,
+        skipped=tuple(bad.listed()),
+        source={"file": path.name, "label": roles.label},
+    )
 
 
 @dataclass(frozen=True)
@@ -117,218 +88,313 @@ class _Roles:
     """Which column is what."""
 
     label: str
-    id: str | None
     image: str | None
+    id: str | None
     group: str | None
     split: str | None
+    rest: tuple[str, ...]
 
 
-def _roles(path: Path, table: pl.DataFrame, options: ReadOptions) -> _Roles:
+class _BadRows:
+    """Every problem of every row."""
+
+    def __init__(self, file: TableFile) -> None:
+        self.file = file
+        self.problems: dict[int, list[Problem]] = defaultdict(list)
+        for row, problem in file.bad.items():
+            self.problems[row].append(problem)
+
+    def add(self, row: int, found: str, expected: str = "", fix: str = "") -> None:
+        """Add a problem, unless the row's cells are not where they belong anyway."""
+        if row not in self.file.bad:
+            self.problems[row].append(self.file.problem(row, found, expected, fix))
+
+    def add_missing(self, cells: pl.Series, found: str, expected: str) -> None:
+        """Add the rows whose cell is empty."""
+        for row in cells.is_null().arg_true():
+            self.add(row, found, expected, "fill it in, or remove the row")
+
+    def others(self) -> NDArray[np.int64]:
+        """Give the rows without a problem."""
+        return np.setdiff1d(np.arange(self.file.table.height), [*self.problems])
+
+    def listed(self) -> list[Problem]:
+        """Give all problems in the order of rows."""
+        return [problem for row in sorted(self.problems) for problem in self.problems[row]]
+
+
+def _roles(file: TableFile, options: ReadOptions) -> _Roles:
     """Find the columns, as asked for or by their usual names."""
+    table, path = file.table, file.path
     asked = [options.label, options.image, options.id, options.group, *(options.features or ())]
     unknown = [name for name in asked if name is not None and name not in table.columns]
     if unknown:
+        columns = "one of " + ", ".join(map(repr, table.columns))
+        raise InputError(Problem(str(path), f"no column {name!r}", columns) for name in unknown)
+    label = options.label or _only_label(file)
+    others = [name for name in table.columns if name != label]
+    image = options.image or _image_column(table.select(others))
+    ids = options.id or next(iter(_called(others, ID_NAMES)), None)
+    group = options.group or next(iter(_called(others, ("group",))), None)
+    split = next(iter(_called(others, ("split",))), None)
+    used = {label, image, ids, group, split} | ({"width", "height"} if image else set())
+    rest = tuple(name for name in table.columns if name not in used)
+    taken = {"item_id", "path" if image else "", "group" if group else "", "split" if split else ""}
+    if clash := [name for name in rest if name in taken]:
+        fix = "rename it, or name it as what it is"
         raise InputError(
-            Problem(str(path), f"no column {name!r}", "one of " + ", ".join(table.columns))
-            for name in unknown
+            Problem(f"{path}, column {name!r}", "a name that labelfix uses itself", fix=fix)
+            for name in clash
         )
-    label = options.label or _usual(table, LABEL_NAMES)
-    if label is None:
-        raise InputError(
-            Problem(
-                str(path),
-                "the columns " + ", ".join(table.columns),
-                "one called " + " or ".join(LABEL_NAMES),
-                "name the column of given labels (--label COLUMN)",
-            )
+    return _Roles(label, image, ids, group, split, rest)
+
+
+def _called(columns: Iterable[str], names: tuple[str, ...]) -> list[str]:
+    """Give the columns of these names, in any case, by the order of `names`."""
+    plain = {name: name.strip().casefold() for name in columns}
+    return sorted((c for c in plain if plain[c] in names), key=lambda c: names.index(plain[c]))
+
+
+def _only_label(file: TableFile) -> str:
+    columns = file.table.columns
+    found = _called(columns, LABEL_NAMES)
+    if len(found) == 1:
+        return found[0]
+    what = "columns that may all be labels: " if found else "the columns "
+    raise InputError(
+        Problem(
+            str(file.path),
+            what + ", ".join(map(repr, found or columns)),
+            "one column called " + ", ".join(LABEL_NAMES),
+            "name the column of given labels (label=, --label)",
         )
-    rest = table.drop(label)
-    image = options.image or _image_column(rest)
-    return _Roles(
-        label=label,
-        id=options.id or _usual(rest, ID_NAMES),
-        image=image,
-        group=options.group or _usual(rest, GROUP_NAMES),
-        split=_usual(rest.select(pl.col(pl.String)), SPLIT_NAMES),
     )
-
-
-def _usual(table: pl.DataFrame, names: Iterable[str]) -> str | None:
-    by_name = {column.lower(): column for column in reversed(table.columns)}
-    return next((by_name[name] for name in names if name in by_name), None)
 
 
 def _image_column(table: pl.DataFrame) -> str | None:
-    """Find the column that is called like one of image paths, and holds some."""
-    text = table.select(pl.col(pl.String))
-    for name in IMAGE_NAMES:
-        column = _usual(text, [name])
-        if column is not None:
-            paths = text[column].drop_nulls().head(100)
-            if any(has_image_name(value) for value in paths):
-                return column
+    """Find the column that is called like one of image paths, and holds them for the most part."""
+    for name in _called(table.columns, IMAGE_NAMES):
+        if table[name].dtype == pl.String:
+            paths = table[name].drop_nulls().head(1000)
+            if len(paths) and sum(map(has_image_name, paths)) * 2 >= len(paths):
+                return name
     return None
 
 
-def _bad_rows(path: Path, rows: pl.DataFrame, roles: _Roles) -> tuple[list[Problem], list[int]]:
-    """Name the rows without a label, an id of their own or an image path."""
-    label = rows[roles.label]
-    tests = [(label.is_null() | (label.cast(pl.String) == ""), "no label", "one")]
+def _known_columns(file: TableFile, roles: _Roles, bad: _BadRows) -> pl.DataFrame:
+    """Take label, id, group and split as text, and note the rows where one is missing."""
+    label = _labels(file, roles.label)
+    bad.add_missing(label, f"no label in column {roles.label!r}", "a label")
+    columns = [label]
     if roles.id is not None:
-        ids = rows[roles.id]
-        twice = ids.is_not_null() & ~ids.is_first_distinct()
-        tests.append((ids.is_null(), f"no value in column {roles.id!r}", "an id"))
-        tests.append((twice, f"an id in column {roles.id!r} that an earlier row has", "its own"))
-    if roles.image is not None:
-        tests.append((rows[roles.image].is_null(), "no image path", "one"))
-    if not any(test.any() for test, _, _ in tests):
-        return [], []
-    lines = _lines(path)
-    problems = [
-        _row_problem(path, row, lines, found, expected)
-        for test, found, expected in tests
-        for row in test.arg_true()
-    ]
-    return problems, sorted({row for test, _, _ in tests for row in test.arg_true()})
-
-
-def _row_problem(
-    path: Path, row: int, lines: list[int] | None, found: str, expected: str
-) -> Problem:
-    if lines is None:
-        return Problem(f"{path}, row {row}", found, expected)
-    return Problem(str(path), found, expected, line=lines[row])
-
-
-def _lines(path: Path) -> list[int] | None:
-    """Line in the file on which each row of a text table starts; None for other files."""
-    delimiter = DELIMITERS.get(path.suffix.lower())
-    if delimiter is None:
-        return None
-    starts = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        before = 0
-        for _ in reader:
-            starts.append(before + 1)
-            before = reader.line_num
-    return starts[1:]
-
-
-def _check_images(
-    path: Path, rows: pl.DataFrame, column: str, options: ReadOptions
-) -> tuple[pl.DataFrame, list[Problem]]:
-    """Add the size of each row's image; leave out, and name, the rows whose image is no use."""
-    root = path.parent.resolve()
-    files = [root / value for value in rows[column]]
-    outside = [row for row, file in enumerate(files) if not file.resolve().is_relative_to(root)]
-    sizes, broken = probe(files, progress=options.progress)
-    reasons = {row: problem.found for row, problem in broken.items()}
-    reasons |= dict.fromkeys(outside, "a path that leaves the table's folder")
-    lines = _lines(path) if reasons else None
-    at = rows["row"]
-    problems = [
-        _row_problem(path, at[row], lines, f"{reason}: {files[row]}", "an image")
-        for row, reason in sorted(reasons.items())
-    ]
-    sized = rows.with_columns(width=pl.Series(sizes[:, 0]), height=pl.Series(sizes[:, 1]))
-    return sized.filter(~pl.int_range(pl.len()).is_in(list(reasons))), problems
-
-
-def _dataset(
-    path: Path,
-    rows: pl.DataFrame,
-    roles: _Roles,
-    options: ReadOptions,
-    skipped: tuple[Problem, ...],
-) -> Dataset:
-    labels = rows[roles.label].cast(pl.String)
-    class_names = sort_class_names(labels.unique().to_list())
-    if len(class_names) < 2:
-        raise InputError(
-            Problem(
-                f"{path}, column {roles.label!r}",
-                f"one class only, {class_names[0]!r}" if class_names else "no label",
-                "at least two",
-                "a label can be wrong only where another would be possible",
-            )
-        )
-    named = [*(name for name in (roles.id, roles.group, roles.split) if name), roles.label]
-    if roles.image is not None:
-        named.append(roles.image)
-    rest = rows.drop("row", *named)
-    metadata = rest.drop("width", "height") if roles.image is not None else rest
-    features = _features(path, metadata, options) if roles.image is None else rest.clear()
-    items = _items(rows, roles).hstack(rest.with_columns(features.get_columns()))
-    item_id = items["item_id"]
-    return Dataset(
-        items=items,
-        annotations=pl.DataFrame({"annotation_id": item_id, "item_id": item_id, "label": labels}),
-        class_names=class_names,
-        format="table",
-        root=path.parent,
-        feature_columns=tuple(features.columns),
-        skipped=skipped,
-        source={"file": path.name, "label": roles.label},
-    )
-
-
-def _items(rows: pl.DataFrame, roles: _Roles) -> pl.DataFrame:
-    """Name the rows: by id, else by image where each has its own, else by row number."""
-    if roles.id is not None:
-        key = rows[roles.id]
-    elif roles.image is not None and rows[roles.image].is_unique().all():
-        key = rows[roles.image]
-    else:
-        key = rows["row"]
-    columns = [key.cast(pl.String).alias("item_id")]
-    for name, column in (("path", roles.image), ("group", roles.group), ("split", roles.split)):
-        if column is not None:
-            columns.append(rows[column].cast(pl.String).alias(name))
+        ids = _text(file, roles.id, "id")
+        bad.add_missing(ids, f"no id in column {roles.id!r}", "an id")
+        for row in (ids.is_duplicated() & ids.is_not_null()).arg_true():
+            bad.add(row, f"id {ids[row]!r} more than once", "ids that differ")
+        columns.append(ids)
+    if roles.group is not None:
+        group = _text(file, roles.group, "group")
+        bad.add_missing(group, f"no group in column {roles.group!r}", "a group")
+        columns.append(group)
+    if roles.split is not None:
+        columns.append(_text(file, roles.split, "split"))
     return pl.DataFrame(columns)
 
 
-def _features(path: Path, table: pl.DataFrame, options: ReadOptions) -> pl.DataFrame:
-    """Take the columns a model may learn from: as numbers where all cells are, else as text."""
-    wanted = table.select(options.features) if options.features is not None else table
-    features, passed = [], []
-    for column in wanted:
-        feature = _feature(column, keep=options.features is not None)
-        if feature is None:
-            passed.append(column.name)
-        else:
-            features.append(feature)
+def _text(file: TableFile, column: str, name: str) -> pl.Series:
+    """Take a column of names as text; an empty one is missing."""
+    cells = file.table[column]
+    kind = cells.dtype
+    if kind.is_integer() or kind in {pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null}:
+        return cells.cast(pl.String).replace("", None).alias(name)
+    raise InputError(
+        Problem(
+            f"{file.path}, column {column!r}",
+            "floating-point numbers" if kind.is_float() else f"cells of type {kind}",
+            "text, integers or booleans",
+            "convert the column, or name another one",
+        )
+    )
+
+
+def _labels(file: TableFile, column: str) -> pl.Series:
+    """Take the labels as text; numbers with a fraction are a quantity, and no label."""
+    labels = _text(file, column, "label")
+    given = labels.drop_nulls()
+    numbers = given.cast(pl.Float64, strict=False)
+    if numbers.null_count() == 0 and (fractions := (numbers.floor() != numbers).arg_true()).len():
+        raise InputError(
+            Problem(
+                f"{file.path}, column {column!r}",
+                f"numbers with a fraction, such as {given[fractions[0]]}, in {len(fractions)} rows",
+                "class names, integers or booleans",
+                "name another column, or write names, such as v1.5",
+            )
+        )
+    return labels
+
+
+def _images(file: TableFile, column: str, bad: _BadRows, options: ReadOptions) -> pl.DataFrame:
+    """Find each row's image below the table's folder, and its size; note what is no use."""
+    given = _text(file, column, "path")
+    bad.add_missing(given, f"no image path in column {column!r}", "a path")
+    root = file.path.parent.resolve()
+    paths = _inside(root, given.to_list())
+    for row, (text, path) in enumerate(zip(given, paths, strict=True)):
+        if text is not None and path is None:
+            fix = "copy it there, and write its path from there"
+            bad.add(row, f"an image outside of {root}: {text}", "one inside", fix)
+    rows = [row for row, path in enumerate(paths) if path is not None]
+    files = [root / str(paths[row]) for row in rows]
+    sizes, broken = probe(files, progress=options.progress)
+    for position, problem in broken.items():
+        row = rows[position]
+        bad.add(row, f"{problem.found}: {paths[row]}", problem.expected, problem.fix)
+    size = np.zeros((len(paths), 2), np.int32)
+    size[rows] = sizes
+    return pl.DataFrame(
+        [pl.Series("path", paths, pl.String)]
+        + [pl.Series(name, size[:, axis]) for axis, name in enumerate(("width", "height"))]
+    )
+
+
+def _inside(root: Path, texts: list[str | None]) -> list[str | None]:
+    """Give paths from `root`, with slashes; None for those that leave it, through links too."""
+    real: dict[str, Path] = {}  # a table has many images in few folders
+
+    def below(text: str | None) -> str | None:
+        if text is None or "\0" in text:
+            return None
+        full = os.path.normpath(root / text)
+        folder = os.path.dirname(full)  # noqa: PTH120 # 20 times Path's speed
+        if folder not in real:
+            real[folder] = Path(folder).resolve()
+        link = os.path.islink(full)  # noqa: PTH114 # as above
+        target = Path(full).resolve() if link else real[folder] / PurePath(full).name
+        if not target.is_relative_to(root) or not PurePath(full).is_relative_to(root):
+            return None
+        return PurePath(full).relative_to(root).as_posix()
+
+    return [below(text) for text in texts]
+
+
+def _item_ids(known: pl.DataFrame, good: NDArray[np.int64]) -> pl.Series:
+    """Name the rows: by id, else by image where each has its own, else by row number."""
+    kept = known[good]
+    if "id" in known.columns:
+        return kept["id"]
+    if "path" in known.columns and kept["path"].n_unique() == kept.height:
+        return kept["path"]
+    return pl.Series(good).cast(pl.String)
+
+
+def _typed(column: pl.Series) -> pl.Series:
+    """Read a text column as whole numbers, numbers or booleans where every cell is one.
+
+    Leading zeros are a code, not a number.
+    """
+    text = column.replace(MISSING_NUMBERS, [None] * len(MISSING_NUMBERS))
+    if text.null_count() == len(text):
+        return column
+    if not text.str.contains(r"^[+-]?0\d").any():
+        for kind in (pl.Int64, pl.Float64):
+            numbers = text.cast(kind, strict=False)
+            if numbers.null_count() == text.null_count():
+                return numbers
+    lower = column.str.to_lowercase()
+    if lower.drop_nulls().is_in(["true", "false"]).all():
+        return lower == "true"
+    return column
+
+
+def _features(
+    path: Path, rest: pl.DataFrame, labels: pl.Series, roles: _Roles, options: ReadOptions
+) -> tuple[str, ...]:
+    """Choose the columns that a model may learn from, and say which were passed over, and why."""
+    if options.features is not None:
+        _refuse_features(path, rest, options.features)
+        return options.features
+    if roles.image is not None:
+        return ()
+    reasons = {column.name: _why_no_feature(column, labels) for column in rest}
+    passed = [f"{name!r} {reason}" for name, reason in reasons.items() if reason]
     if passed:
         warnings.warn(
-            f"{path}: not used as features, since nearly every row has a value of its own or they "
-            f"are no numbers or categories: {', '.join(passed)}",
+            f"{path}: columns that no model learns from: {', '.join(passed)}; "
+            "to use them all the same, name the features",
             LabelfixWarning,
-            stacklevel=5,
+            stacklevel=3,
         )
-    return pl.DataFrame(features)
+    return tuple(name for name, reason in reasons.items() if not reason)
 
 
-def _feature(column: pl.Series, *, keep: bool) -> pl.Series | None:
-    if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-        return column
-    if column.dtype not in {pl.String, pl.Categorical, pl.Enum}:
-        return None
-    text = column.cast(pl.String)
-    numbers = text.cast(pl.Float64, strict=False)
-    if numbers.null_count() == text.null_count():
-        return numbers
-    return text if keep or text.n_unique() <= max(2, len(text) // 2) else None
+def _is_feature(kind: pl.DataType) -> bool:
+    return kind.is_numeric() or kind in {pl.Boolean, pl.String, pl.Categorical, pl.Enum}
 
 
-def sort_class_names(names: list[str]) -> tuple[str, ...]:
-    """Sort class names: whole numbers by value, else by text.
+def _refuse_features(path: Path, rest: pl.DataFrame, asked: tuple[str, ...]) -> None:
+    problems = []
+    for name in asked:
+        where = f"{path}, column {name!r}"
+        if name not in rest.columns:
+            problems.append(Problem(where, "a feature that is already label, id or the like"))
+        elif not _is_feature(rest[name].dtype):
+            found = f"cells of type {rest[name].dtype}"
+            problems.append(Problem(where, found, "numbers, text or booleans"))
+    if problems:
+        raise InputError(problems)
+
+
+def _why_no_feature(column: pl.Series, labels: pl.Series) -> str:
+    """Say why a model had better not learn from a column; "" if it may."""
+    if not column.name.strip() or column.name.startswith("Unnamed: "):
+        return "has no name, as a row number has none"
+    if not _is_feature(column.dtype):
+        return f"holds {column.dtype}"
+    values = column.drop_nulls()
+    if values.is_empty():
+        return "is empty"
+    if not column.dtype.is_numeric() and len(column) > 2 and values.n_unique() == len(column):
+        return "is another text in every row"
+    classes = labels.n_unique()
+    told = column.n_unique() == classes and len(column) > 4 * classes
+    if told and pl.DataFrame([column.alias("told"), labels]).n_unique() == classes:
+        return "says the same as the label"
+    return ""
+
+
+def class_names_of(labels: pl.Series) -> tuple[str, ...]:
+    """Give the distinct labels in order: whole numbers by value, else by text.
 
     Examples
     --------
-    >>> sort_class_names(["10", "9", "1"]), sort_class_names(["b", "a", "10"])
+    >>> class_names_of(pl.Series(["10", "9", "1"])), class_names_of(pl.Series(["b", "a", "10"]))
     (('1', '9', '10'), ('10', 'a', 'b'))
     """
-    kept = [name for name in names if name is not None]
-    if all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in kept):
-        return tuple(sorted(kept, key=lambda name: (int(name), name)))
-    return tuple(sorted(kept))
+    names: list[str] = labels.drop_nulls().unique().to_list()
+    if all(re.fullmatch(r"-?[0-9]{1,18}", name, re.ASCII) for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
+
+
+def _too_few(path: Path, roles: _Roles, names: tuple[str, ...]) -> Problem:
+    where = f"{path}, column {roles.label!r}"
+    if not names:
+        return Problem(where, "no label", "labels of two classes or more")
+    fix = "a label can be wrong only where another would be possible"
+    return Problem(where, f"one class only, {names[0]!r}", "two classes or more", fix)
+
+
+def _warn_of_like_names(path: Path, names: tuple[str, ...]) -> None:
+    """Say which classes differ in case, outer spaces or Unicode form only."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[unicodedata.normalize("NFC", name).strip().casefold()].append(name)
+    twins = [", ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
+    if twins:
+        warnings.warn(
+            f"{path}: classes that differ in case, spaces or Unicode form only: "
+            + "; ".join(twins),
+            LabelfixWarning,
+            stacklevel=3,
+        )
