@@ -181,6 +181,24 @@ def test_any_joblib_backend_will_do() -> None:
             assert (out_of_fold(data, "knn").pred_probs == expected).all()
 
 
+def test_a_model_may_say_how_many_folds_at_once_suit_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    original = joblib.Parallel
+
+    def spy(**options: Any) -> Any:
+        asked.append(options["n_jobs"])
+        return original(**{**options, "n_jobs": 1})
+
+    monkeypatch.setattr(joblib, "Parallel", spy)
+    monkeypatch.setattr(TwoSteps, "jobs", 3, raising=False)
+    out_of_fold(blobs(), TwoSteps())
+    out_of_fold(blobs(), TwoSteps(), jobs=2)
+    out_of_fold(blobs(), "knn")
+    with joblib.parallel_config(n_jobs=4):
+        out_of_fold(blobs(), TwoSteps())
+    assert asked == [3, 2, 1, None]
+
+
 def test_the_order_of_the_folds_does_not_change_the_answer() -> None:
     data = blobs(90)
     predictions = out_of_fold(data, FOREST)

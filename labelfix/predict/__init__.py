@@ -33,7 +33,7 @@ def out_of_fold(
     groups: str | ArrayLike | Sequence[Any] | None = None,
     seed: int = 0,
     *,
-    duplicates: int | None = 4,
+    duplicates: int | None = 10,
     jobs: int | None = None,
     store: str | Path | None = None,
     cache: str | Path | Literal[False] | None = None,
@@ -62,7 +62,7 @@ def out_of_fold(
         (see `labelfix.duplicates.duplicate_groups`); None: do not look.
     jobs
         Folds at once, as joblib's `n_jobs`, on the backend that `joblib.parallel_config` names.
-        None: what it says, else 1.
+        None: what it says, else what suits the model.
     store
         A folder to keep finished folds in. The same call goes on at the fold that it reached.
     cache

@@ -58,8 +58,8 @@ def run_jobs(
     jobs
         The results come in their order, whatever order they end in.
     workers
-        Jobs at once, as joblib's `n_jobs`; None: what `joblib.parallel_config` says, else 1. Its
-        backend is used too, whichever is registered.
+        Jobs at once, as joblib's `n_jobs`; None: what `joblib.parallel_config` says, else what the
+        model says. That config's backend is used too, whichever is registered.
     store
         A folder that keeps each result as soon as it is there, for the next run with the same
         model, parameters, data, labels, fold and seed. Workers must see it under the same path.
@@ -74,6 +74,8 @@ def run_jobs(
     paths = _paths(model, inputs, jobs, store)
     results = [_load(path, job) for path, job in zip(paths, jobs, strict=True)]
     missing = [k for k, result in enumerate(results) if result is None]
+    if workers is None and joblib.effective_n_jobs(None) == 1:  # nothing is configured
+        workers = getattr(model, "jobs", 1)
     alone = joblib.effective_n_jobs(workers) == 1
     inner = progress if alone else None
     tasks = [joblib.delayed(_do)(k, model, inputs.data, jobs[k], paths[k], inner) for k in missing]

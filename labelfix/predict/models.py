@@ -105,7 +105,9 @@ class FoldResult:
 class Model(Protocol):
     """What `out_of_fold` asks of a model. Anything with these three names will do.
 
-    Frozen dataclasses are best: their fields go into run.json, and tell stored folds apart.
+    Frozen dataclasses are best: their fields go into run.json, and tell stored folds apart. A model
+    may also have `jobs`, an int as joblib's `n_jobs`: so many folds at once suit it where the user
+    does not say; else it is one after the other.
     """
 
     @property

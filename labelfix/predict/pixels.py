@@ -88,8 +88,8 @@ class Pixels:
         return Inputs(Table(values, values.shape[1]))
 
     def _describe(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        colour = images.astype(np.float32) / 255
-        grey = colour.mean(axis=3)
+        colour = images.astype(np.float32) / np.float32(255)
+        grey: NDArray[np.float32] = colour.mean(axis=3, dtype=np.float32)
         parts = [
             _shrink(grey[..., None], self.grey),
             _shrink(colour, self.colour),
@@ -160,4 +160,4 @@ def _shrink(images: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Average to a grid of `side` by `side`."""
     n, height, width, channels = images.shape
     cells = images.reshape(n, side, height // side, side, width // side, channels)
-    return cells.mean(axis=(2, 4))
+    return np.asarray(cells.mean(axis=(2, 4)), dtype=np.float32)
