@@ -45,7 +45,6 @@ from labelfix.formats.yolo.data import (
     label_path,
     list_images,
     load_data,
-    one_image_a_label_file,
     other_files,
 )
 from labelfix.formats.yolo.rows import POLYGON, Change, Manner, coordinates, parse, rewrite
@@ -93,11 +92,10 @@ def read(path: Path, options: ReadOptions) -> Dataset:
             Problem(str(path), "no YOLO data file", "a data.yaml with train and names")
         )
     data = load_data(file, options.images)
-    listed, lists, problems = list_images(data)
-    images, shared = one_image_a_label_file(listed)
-    problems += shared
+    listing = list_images(data)
+    images, problems = listing.images, listing.problems
     items, annotations, files, bad = _read_files(data, images, options.progress)
-    problems += bad
+    problems = problems + bad
     if not images and not problems:
         problems.append(Problem(file.name, f"no images in {data.root}", "some"))
     keep_or_raise(problems, skip_bad=options.skip_bad and not items.is_empty())
@@ -114,7 +112,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         skipped=tuple(problems),
         source={
             "files": files,
-            "others": other_files(data, lists),
+            "others": other_files(data, listing),
             "polygons": 2 * polygons > annotations.height,
         },
     )

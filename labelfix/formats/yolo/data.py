@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Data",
     "Listed",
+    "Listing",
     "data_file",
     "label_path",
     "list_images",
     "load_data",
-    "one_image_a_label_file",
     "other_files",
 ]
 
@@ -57,6 +57,8 @@ class Data:
 
     file: Path
     root: Path
+    base: Path
+    """What its paths are relative to: the root or a folder in it."""
     class_names: tuple[str, ...]
     entries: tuple[tuple[str, str], ...]
     """Split and path, as written."""
@@ -87,8 +89,9 @@ def load_data(file: Path, root: Path | None) -> Data:
     if problems + found:
         raise InputError(problems + found)
     class_names = name_classes(names, range(len(names)), file.name)
-    data = Data(file, file.parent.absolute(), class_names, tuple(entries))
-    return replace(data, root=_find_root(data, config.get("path"), root))
+    home = file.parent.absolute()
+    data = Data(file, home, home, class_names, tuple(entries))
+    return _find_root(data, config.get("path"), root)
 
 
 def _parse_yaml(file: Path) -> dict[str, Any]:
@@ -134,13 +137,14 @@ def _class_names(config: Mapping[str, Any], where: str) -> tuple[list[str], list
     return [str(name) for name in names], []
 
 
-def _find_root(data: Data, path: str | None, given: Path | None) -> Path:
+def _find_root(data: Data, path: str | None, given: Path | None) -> Data:
     """Take the first of the folders that could be meant in which any of the images are."""
-    beside = data.file.parent.absolute()
-    folders = [given.absolute()] if given else [beside / path, beside] if path else [beside]
+    home = data.file.parent.absolute()
+    folders = [given.absolute()] if given else [home / path, home] if path else [home]
     folders = [Path(os.path.normpath(folder)) for folder in folders]
     for folder in folders:
-        places = [place for _, entry in data.entries if (place := _resolve(folder, entry))]
+        there = replace(data, root=folder, base=folder)
+        places = [place for _, entry in data.entries if (place := _resolve(there, entry))]
         if places:
             if folder != folders[0]:
                 warnings.warn(
@@ -149,8 +153,8 @@ def _find_root(data: Data, path: str | None, given: Path | None) -> Path:
                     LabelfixWarning,
                     stacklevel=2,
                 )
-            return _lift(folder, places)
-    return folders[0]
+            return replace(there, root=_lift(folder, places))
+    return replace(data, root=folders[0], base=folders[0])
 
 
 def _lift(root: Path, places: Sequence[str]) -> Path:
@@ -162,15 +166,15 @@ def _lift(root: Path, places: Sequence[str]) -> Path:
     return above if (above / "labels").is_dir() else root
 
 
-def _resolve(root: Path, entry: str) -> str | None:
-    """Path of a split relative to `root`, if it is there.
+def _resolve(data: Data, entry: str) -> str | None:
+    """Path of a split relative to the root, if it is there.
 
     Some exporters write `../train/images` into a file that lies beside `train`; like Ultralytics,
     such a path is also tried without its first `..`.
     """
     for text in (entry, entry.removeprefix("../")):
-        place = inside(root, text)
-        if place is not None and (root / place).exists():
+        place = inside(data.root, data.base / text)
+        if place is not None and (data.root / place).exists():
             return place
     return None
 
@@ -184,39 +188,51 @@ class Listed(NamedTuple):
     line: int | None
 
 
-def list_images(data: Data) -> tuple[list[Listed], list[str], list[Problem]]:
-    """All images in the order of the splits, and the list files that name them."""
-    listed: dict[str, Listed] = {}
-    lists: list[str] = []
-    problems: list[Problem] = []
+class Listing(NamedTuple):
+    """The images of a dataset, and where they were listed."""
+
+    images: list[Listed]
+    lists: list[str]
+    """Text files that name images."""
+    folders: list[str]
+    """Folders that all images were taken from."""
+    problems: list[Problem]
+
+
+def list_images(data: Data) -> Listing:
+    """List all images in the order of the splits, each once."""
+    images: dict[str, Listed] = {}
+    found = Listing([], [], [], [])
     again = 0
     for split, entry in data.entries:
-        place = _resolve(data.root, entry)
+        place = _resolve(data, entry)
         if place is None:
-            problems.append(_unresolved(data, split, entry))
-        elif (data.root / place).is_dir():
-            images: Sequence[Listed] = _in_folder(data.root, place, split)
-            again += sum(listed.setdefault(image.item_id, image) is not image for image in images)
+            found.problems.append(_unresolved(data, split, entry))
+            continue
+        if (data.root / place).is_dir():
+            found.folders.append(place)
+            named = _in_folder(data.root, place, split)
         else:
-            lists.append(place)
-            images, bad = _in_list(data.root, place, split)
-            problems += bad
-            again += sum(listed.setdefault(image.item_id, image) is not image for image in images)
+            found.lists.append(place)
+            named, bad = _in_list(data, place, split)
+            found.problems.extend(bad)
+        again += sum(images.setdefault(image.item_id, image) is not image for image in named)
     if again:
         warnings.warn(
             f"{count(again, 'image')} listed more than once; each is taken in its first split only",
             LabelfixWarning,
             stacklevel=2,
         )
-    return list(listed.values()), lists, problems
+    kept, shared = _one_image_a_label_file(list(images.values()))
+    return found._replace(images=kept, problems=found.problems + shared)
 
 
 def _unresolved(data: Data, split: str, entry: str) -> Problem:
     found = f"{split}: {entry}, which "
-    if inside(data.root, entry) is None:
+    if inside(data.root, data.base / entry) is None:
         found += f"leaves the dataset's root {data.root}"
     else:
-        found += f"is not in {data.root}"
+        found += f"is not in {data.base}"
     fix = "let `path:` name the folder that everything is in, or give `images`"
     return Problem(data.file.name, found, "a folder or a list of images", fix)
 
@@ -235,8 +251,9 @@ def _in_folder(root: Path, place: str, split: str) -> list[Listed]:
     return [Listed(item, split, place, None) for item in sorted(found)]
 
 
-def _in_list(root: Path, place: str, split: str) -> tuple[list[Listed], list[Problem]]:
-    """Images that a text file names, relative to its own folder or else to the root."""
+def _in_list(data: Data, place: str, split: str) -> tuple[list[Listed], list[Problem]]:
+    """Images that a text file names, from its own folder or from what the data file names."""
+    root = data.root
     try:
         lines = (root / place).read_bytes().removeprefix(BOM).decode().splitlines()
     except UnicodeDecodeError as error:
@@ -247,7 +264,7 @@ def _in_list(root: Path, place: str, split: str) -> tuple[list[Listed], list[Pro
         text = line.strip()
         if not text:
             continue
-        items = [item for base in (beside, root) if (item := inside(root, base / text))]
+        items = [item for base in (beside, data.base) if (item := inside(root, base / text))]
         here = next((item for item in items if (root / item).is_file()), None)
         if here:
             found.append(Listed(here, split, place, number))
@@ -276,7 +293,7 @@ def label_path(item_id: str) -> str:
     return "/".join([*parts, name.rpartition(".")[0] + ".txt"]).lstrip("/")
 
 
-def one_image_a_label_file(listed: list[Listed]) -> tuple[list[Listed], list[Problem]]:
+def _one_image_a_label_file(listed: list[Listed]) -> tuple[list[Listed], list[Problem]]:
     """Leave out images that differ in their suffix only: their rows could not be told apart."""
     owners: dict[str, Listed] = {}
     problems = []
@@ -288,7 +305,34 @@ def one_image_a_label_file(listed: list[Listed]) -> tuple[list[Listed], list[Pro
     return list(owners.values()), problems
 
 
-def other_files(data: Data, lists: list[str]) -> list[tuple[str, str]]:
-    """Name the data file and the lists that are inside the root, with their digests."""
-    paths = [inside(data.root, data.file.absolute()), *dict.fromkeys(lists)]
+def other_files(data: Data, listing: Listing) -> list[tuple[str, str]]:
+    """Name what belongs to the dataset besides its labels, inside the root, with digests.
+
+    That is the data file, the lists, and label files that belong to no image, with a warning.
+    """
+    orphans = _orphans(data.root, listing)
+    named = [path for path in orphans if not path.endswith("/classes.txt")]  # some tools' own list
+    if named:
+        more = f" and {len(named) - 5:,} more" if len(named) > 5 else ""
+        warnings.warn(
+            f"{count(len(named), 'label file')} without an image, left alone: "
+            f"{', '.join(named[:5])}{more}",
+            LabelfixWarning,
+            stacklevel=3,
+        )
+    paths = [inside(data.root, data.file.absolute()), *dict.fromkeys(listing.lists), *orphans]
     return [(path, digest((data.root / path).read_bytes())) for path in paths if path]
+
+
+def _orphans(root: Path, listing: Listing) -> list[str]:
+    """Text files in the folders of the labels that are no listed image's."""
+    folders = {label_path(f"{folder}/.").removesuffix("/.txt") for folder in listing.folders}
+    known = {label_path(image.item_id) for image in listing.images}
+    found = [
+        path
+        for folder in folders.difference(listing.folders)
+        for place, _, names in os.walk(root / folder)
+        for name in names
+        if name.endswith(".txt") and (path := inside(root, Path(place, name)))
+    ]
+    return sorted(set(found) - known)
