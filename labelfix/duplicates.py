@@ -55,7 +55,7 @@ def duplicate_groups(
     *,
     threshold: int = 10,
     tolerance: float = 0.5,
-    brightness: float = 0.25,
+    shade: float = 0.25,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> NDArray[np.int64]:
     """Give images that are copies of each other, or nearly, the same number.
@@ -72,9 +72,9 @@ def duplicate_groups(
         are aligned, in standard deviations of the image's luma. Images of so little contrast that
         this is less than one grey level are grouped only if identical on that grid, as all are if
         it is 0.
-    brightness
-        How much the mean brightness (as a part of white) and the contrast (as a ratio) of two
-        copies may differ.
+    shade
+        How much two copies may differ in mean brightness and in colour anywhere, as a part of
+        white; contrast may differ by a factor of 1 + 2 shade.
     progress
         Called with (what, done, total).
 
@@ -104,7 +104,7 @@ def duplicate_groups(
     pairs = [
         pair
         for found in _batched(_proposed(prints.code[first], threshold, progress))
-        for pair in _verified(prints, first, found, tolerance, brightness)
+        for pair in _verified(prints, first, found, tolerance, shade)
     ]
     group, _ = _numbered(_connected(len(first), pairs)[of_item])
     return group
@@ -309,13 +309,13 @@ def _verified(
     first: Integers,
     pairs: Integers,
     tolerance: float,
-    brightness: float,
+    shade: float,
 ) -> Iterator[Integers]:
     """Give those of the pairs whose pixels agree. `first` says which images are spoken of."""
 
     def agreeing(start: int) -> Integers:
         chunk = pairs[start : start + _PAIRS]
-        chunk = chunk[_alike(prints, first[chunk], brightness, tolerance)]
+        chunk = chunk[_alike(prints, first[chunk], shade, tolerance)]
         for grid in range(len(_GRIDS)):
             i, j = first[chunk].T
             spread = np.minimum(prints.spread[i, grid], prints.spread[j, grid])
@@ -327,9 +327,7 @@ def _verified(
         yield from pool.map(agreeing, range(0, len(pairs), _PAIRS))
 
 
-def _alike(
-    prints: _Prints, pairs: Integers, brightness: float, tolerance: float
-) -> NDArray[np.bool_]:
+def _alike(prints: _Prints, pairs: Integers, shade: float, tolerance: float) -> NDArray[np.bool_]:
     """Which pairs are of like brightness, contrast and colour, and of contrast enough to tell."""
     i, j = pairs.T
     low, high = np.sort(prints.spread[pairs, -1], axis=1).T
@@ -337,9 +335,9 @@ def _alike(
     mean = np.abs(prints.mean[i] - prints.mean[j])
     alike: NDArray[np.bool_] = (
         (tolerance * low >= 1)
-        & (high <= (1 + brightness) * low)
-        & (mean <= brightness * 255)
-        & (colour <= tolerance * low)
+        & (high <= (1 + 2 * shade) * low)
+        & (mean <= shade * 255)
+        & (colour <= shade * 255)
     )
     return alike
 
