@@ -2,7 +2,7 @@
 
     DIR/README.txt          says what the rest is, and that a demo made it
     DIR/digits/3/0042.png   scikit-learn's 1,797 handwritten digits (Alpaydin and Kaynak 1998); each
-                            lies in a folder called like its label, about 8 % in a wrong one
+                            lies in a folder called like its label, 8 % in a wrong one
     DIR/truth.csv           which; beside the dataset, so that nothing that learns can see it
     DIR/run/                what `labelfix find` says of it
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["MODEL", "RATE", "SEED", "Demo", "make_digits", "run_demo"]
 
 RATE = 0.08
-"""Chance of each label to be replaced, by any of the nine others alike."""
+"""Share of the labels that are replaced, each by any of the nine others alike."""
 
 SEED = 0
-"""Decides which labels are replaced, and the folds."""
+"""Decides which labels are replaced, by which, and the folds."""
 
 MODEL = "pixels+logistic"
 """Needs nothing but the base install, so that the demo says the same with and without torch."""
 
-SIDE = 64
+SIDE = 80
 """Pixels that an image is wide and high: the originals' 8 are hard to see."""
 
 README, IMAGES, TRUTH, RUN = "README.txt", "digits", "truth.csv", "run"
@@ -47,8 +47,7 @@ ABOUT = f"""\
 The demo of labelfix
 
 digits/     scikit-learn's handwritten digits as an image folder: the folder of an image is its
-            label. Each label was replaced with a chance of {RATE:.0%}, by any other alike
-            (seed {SEED}).
+            label. {RATE:.0%} of the labels were replaced, each by any other alike (seed {SEED}).
 truth.csv   which labels were replaced, and what they were before.
 run/        what labelfix found in digits/; open run/report.html.
 
@@ -141,23 +140,12 @@ def make_digits(out: Path, *, progress: Progress | None = None) -> pl.DataFrame:
     """
     from sklearn.datasets import load_digits
 
-    from labelfix.inject import inject_labels, symmetric_noise
-
     digits = load_digits()
-    names = [str(name) for name in digits.target_names]
-    numbers = [f"{row:04d}" for row in range(len(digits.target))]
-    clean = pl.DataFrame(
-        {
-            "annotation_id": numbers,
-            "item_id": numbers,
-            "label": [names[target] for target in digits.target],
-        }
-    )
-    planted = inject_labels(clean, symmetric_noise(len(names), RATE), names, SEED)
-    given = planted.annotations["label"].to_list()
-    paths = [f"{label}/{number}.png" for label, number in zip(given, numbers, strict=True)]
+    given = _misread(digits.target)
+    paths = [f"{label}/{row:04d}.png" for row, label in enumerate(given)]
+    labels = {"given_label": given, "true_label": digits.target}
     truth = (
-        clean.select(item_id=pl.Series(paths), given_label=pl.Series(given), true_label="label")
+        pl.DataFrame({"item_id": paths, **labels})
         .filter(pl.col("given_label") != pl.col("true_label"))
         .sort("item_id")
     )
@@ -166,6 +154,17 @@ def make_digits(out: Path, *, progress: Progress | None = None) -> pl.DataFrame:
         truth.write_csv(file)
     _write_images(out / IMAGES, paths, digits.images, progress)
     return truth
+
+
+def _misread(digits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Replace 8 % of the labels by any of the nine others."""
+    import numpy as np
+
+    rng = np.random.default_rng(SEED)
+    wrong = rng.choice(len(digits), round(RATE * len(digits)), replace=False)
+    given = digits.copy()
+    given[wrong] = (digits[wrong] + rng.integers(1, 10, len(wrong))) % 10
+    return given
 
 
 def _claim(out: Path) -> None:
@@ -198,12 +197,14 @@ def _write_images(
     folder: Path, paths: list[str], images: NDArray[np.float64], progress: Progress | None
 ) -> None:
     """Write dark ink on white paper."""
+    import numpy as np
     from PIL import Image
 
     for label in sorted({path.partition("/")[0] for path in paths}):
         (folder / label).mkdir(parents=True, exist_ok=True)
     for done, (path, image) in enumerate(zip(paths, images, strict=True), start=1):
-        ink = Image.fromarray((255 - image * (255 / 16)).astype("uint8"))
+        with_margin = np.pad(image, 1)
+        ink = Image.fromarray((255 - with_margin * (255 / 16)).astype("uint8"))
         ink.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / path, compress_level=1)
         if progress is not None and done % 100 == 0:
             progress("Writing images", done, len(paths))
