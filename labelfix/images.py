@@ -183,7 +183,7 @@ def load(
 
     def decode(row: int) -> None:
         with _open(paths[row], max_pixels) as image:
-            image.draft(mode, (size, size))
+            image.draft(mode, (2 * size, 2 * size))  # the rest by filter, which is finer
             pixels[row] = _square(_upright(image, mode), size, fit, fill)
 
     _refuse(_each(decode, paths, "decoding images", progress).values())
@@ -257,7 +257,7 @@ def thumbnail(
 
     def decode(row: int) -> None:  # noqa: ARG001 # there is one
         with _open(path, max_pixels) as image:
-            image.draft("RGB", (size, size))
+            image.draft("RGB", (2 * size, 2 * size))
             small.append(_upright(image, "L" if image.mode in {"1", "L"} else "RGB"))
 
     _refuse(_each(decode, [path], "", None).values())

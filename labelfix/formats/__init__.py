@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from labelfix.errors import InputError, Problem
+from labelfix.images import MAX_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ class ReadOptions:
     images: Path | None = None
     class_names: tuple[str, ...] | None = None
     voc_pixels: Literal["inclusive", "continuous"] = "inclusive"
+    max_pixels: int = MAX_PIXELS
 
 
 class Format(Protocol):
@@ -62,6 +64,7 @@ def read(
     images: str | Path | None = None,
     class_names: Sequence[str] | None = None,
     voc_pixels: Literal["inclusive", "continuous"] = "inclusive",
+    max_pixels: int = MAX_PIXELS,
 ) -> Dataset:
     r"""Read a labelled dataset.
 
@@ -91,6 +94,8 @@ def read(
     voc_pixels
         Whether VOC files count pixels from 1 with the last one inside, as VOC does, or hold
         continuous coordinates from 0, as some tools write.
+    max_pixels
+        Images of more pixels than this are not decoded, and are problems.
 
     Returns
     -------
@@ -117,16 +122,17 @@ def read(
         raise InputError(Problem(str(path), "no such file or folder", "a dataset"))
     columns = None if features is None else tuple(features)
     options = ReadOptions(
-        label,
-        image,
-        id,
-        group,
-        columns,
-        skip_bad,
-        progress,
-        None if images is None else Path(images),
-        None if class_names is None else tuple(class_names),
-        voc_pixels,
+        label=label,
+        image=image,
+        id=id,
+        group=group,
+        features=columns,
+        skip_bad=skip_bad,
+        progress=progress,
+        images=None if images is None else Path(images),
+        class_names=None if class_names is None else tuple(class_names),
+        voc_pixels=voc_pixels,
+        max_pixels=max_pixels,
     )
     return _format(path, format).read(path, options)
 
@@ -138,12 +144,15 @@ def _format(path: Path, name: str | None) -> Format:
         module = cast("Format", importlib.import_module(f"labelfix.formats.{candidate}"))
         if name or module.recognises(path):
             return module
+    is_array = path.suffix.lower() in {".npy", ".npz"}
     raise InputError(
         Problem(
             str(path),
-            "nothing that labelfix recognises",
+            "an array" if is_array else "nothing that labelfix recognises",
             "a folder of images for each class; a CSV, TSV, Parquet or Arrow table; boxes as COCO, "
             "YOLO or Pascal VOC",
-            "name its format if it is one of these all the same",
+            "read labels and pred_probs together (--labels, --pred-probs)"
+            if is_array
+            else "name its format if it is one of these all the same",
         )
     )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.formats.tablefile import is_table
 from labelfix.images import has_image_name, probe
 from labelfix.schema import Dataset
 from labelfix.text import count
@@ -63,10 +64,14 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     tree = _walk(path.resolve(), path)
     depth, fatal = _depth(path, tree)
     images = sorted((i for i in tree.images if len(i) > depth), key=lambda i: _key(i, depth))
-    if tree.images and not images:
-        raise InputError(_no_classes(path, tree))
+    if not images:
+        raise InputError([*fatal, *tree.problems, _no_classes(path, tree)])
     bad = tree.problems + [_misplaced(path, i, depth) for i in tree.images if len(i) <= depth]
-    sizes, broken = probe([path.joinpath(*i) for i in images], progress=options.progress)
+    sizes, broken = probe(
+        [path.joinpath(*i) for i in images],
+        max_pixels=options.max_pixels,
+        progress=options.progress,
+    )
     bad += broken.values()
     good = [row for row in range(len(images)) if row not in broken]
     classes = _classes([images[row] for row in good], depth)
@@ -169,11 +174,11 @@ def _depth(path: Path, tree: _Tree) -> tuple[int, list[Problem]]:
 
 
 def _no_classes(path: Path, tree: _Tree) -> Problem:
-    tables = [stray for stray in tree.strays if len(stray) == 1]
-    tables = [stray for stray in tables if Path(stray[0]).suffix.lower() in {".csv", ".tsv"}]
-    hint = f", or read the table {path.joinpath(*tables[0])}" if tables else ""
-    found = f"{count(len(tree.images), 'image')}, but no class folders"
+    tables = [stray[0] for stray in tree.strays if len(stray) == 1 and is_table(Path(stray[0]))]
+    hint = f", or read {path / tables[0]} instead" if tables else ""
+    images = count(len(tree.images), "image") + ", but no class folders"
     fix = f"put the images of each class into a folder of its name{hint}"
+    found = images if tree.images else "no image"
     return Problem(str(path), found, "class/image or split/class/image", fix)
 
 

@@ -246,7 +246,7 @@ def _images(file: TableFile, column: str, bad: _BadRows, options: ReadOptions) -
             bad.add(row, f"an image outside of {root}: {text}", "one inside", fix)
     rows = [row for row, path in enumerate(paths) if path is not None]
     files = [root / str(paths[row]) for row in rows]
-    sizes, broken = probe(files, progress=options.progress)
+    sizes, broken = probe(files, max_pixels=options.max_pixels, progress=options.progress)
     for position, problem in broken.items():
         row = rows[position]
         bad.add(row, f"{problem.found}: {paths[row]}", problem.expected, problem.fix)

@@ -78,10 +78,13 @@ def open_table(path: Path) -> TableFile:
     Raises
     ------
     InputError
-        If it cannot be read, has no rows, names a column twice, is not UTF-8, or its quotes do not
+        If it is no table, cannot be read, has no rows, names a column twice, is not UTF-8, or its quotes do not
         pair. Rows with too few or too many fields are left to the caller, in `TableFile.bad`.
     """
     suffix = path.suffix.lower()
+    if not path.is_file() or not is_table(path):
+        known = ", ".join([*DELIMITERS, *_BINARY])
+        raise InputError(Problem(str(path), "no table", f"a file whose name ends in {known}"))
     delimiter = DELIMITERS.get(suffix)
     try:
         file = _open_text(path, delimiter) if delimiter else TableFile(path, _BINARY[suffix](path))
