@@ -1,0 +1,432 @@
+"""A dataset and its predictions become the issues table. Pure: no file is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from labelfix.errors import InputError, Problem
+from labelfix.schema import CLASS_KINDS, ISSUES, Dataset, Predictions, check
+from labelfix.score.combine import (
+    Combined,
+    Evidence,
+    HeadToHead,
+    LogPool,
+    OtherLikelier,
+    Rivals,
+    combine,
+    rivals,
+)
+from labelfix.score.confident import ConfidentCounts, count_confident
+from labelfix.score.evidence import evidence_sentences
+from labelfix.score.inputs import check_labels_and_pred_probs
+from labelfix.score.kinds import kind_scores, likeliest_kind
+from labelfix.score.neighbors import (
+    Neighbors,
+    isolation,
+    nearest_neighbors,
+    neighbor_pred_probs,
+)
+from labelfix.score.quality import label_quality
+from labelfix.score.selection import select_issues
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from labelfix.score.quality import QualityScore
+    from labelfix.score.selection import SelectionRule
+
+__all__ = ["Assessment", "Summary", "Weighing", "assess", "find_issues"]
+
+Engine = Literal["labelfix", "cleanlab"]
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """How the evidence is combined; see docs/choosing-a-score.md.
+
+    Parameters
+    ----------
+    pool
+        How several sources become one.
+    neighbors
+        How many neighbours are asked, on each model's embeddings; 0: none.
+    sharpness
+        How much more the nearest of them count: see `neighbor_pred_probs`.
+    duplicates
+        Let contradicting labels of duplicates speak.
+    """
+
+    pool: LogPool = field(default_factory=LogPool)
+    neighbors: int = 10
+    sharpness: float = 8.0
+    duplicates: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What was found, in numbers.
+
+    Parameters
+    ----------
+    errors_at_least
+        Estimated number of wrong labels: a low bound, never the truth.
+    classes
+        One row a class: class_name, given, flagged, suggested (how often it is suggested for what
+        is flagged).
+    confident_joint
+        Items given class i that the evidence confidently puts in class j, calibrated, shape (K, K).
+    weights
+        How much each source of evidence counted: the exponent of its probabilities.
+    duplicates_agree
+        How far the labels of duplicates were trusted; None if none contradict each other.
+    """
+
+    errors_at_least: int
+    classes: pl.DataFrame
+    confident_joint: NDArray[np.integer[Any]]
+    weights: dict[str, float]
+    duplicates_agree: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """All that is concluded from a dataset and its predictions."""
+
+    issues: pl.DataFrame
+    summary: Summary
+
+
+def find_issues(
+    data: Any,  # a Dataset, or labels in any form
+    predictions: Any,  # Predictions, a matrix in any form, or several of them
+    *,
+    score: str | QualityScore = "default",
+    select: str | SelectionRule = "default",
+    engine: Engine = "labelfix",
+    class_names: Sequence[str] | None = None,
+    weighing: Weighing | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> pl.DataFrame:
+    """Rank all labels, most suspicious first.
+
+    Parameters
+    ----------
+    data
+        A dataset with one label an item, or the labels alone, shape (n,): integers or class names.
+    predictions
+        `Predictions`, or class probabilities, shape (n, K), rows sum to one, or a list of several:
+        one a model. Rows in item order.
+    score
+        What `quality` is: "default" (`HeadToHead`), a name of `labelfix.score.QUALITY_SCORES`, or a
+        score.
+    select
+        What is flagged: "default" (`OtherLikelier`), a name of `labelfix.score.SELECTION_RULES`, or
+        a rule.
+    engine
+        "cleanlab" lets cleanlab do the scoring and the selection; it must be installed.
+    class_names
+        Of the columns, where neither the data nor the predictions know them.
+    weighing
+        How evidence is combined where there is more than one matrix.
+    progress
+        Called as `progress(what, done, total)`.
+
+    Returns
+    -------
+    pl.DataFrame
+        The columns of `labelfix.schema.ISSUES`, one row a label, by rising `quality` and then in
+        item order. `suggested_label` is the likeliest other class than the given one, on every row:
+        the best alternative, also where the given label looks right. `kind` says what kind of error
+        it would be, and `kind_score` how clearly. Without ids, `item_id` and `annotation_id` are
+        the row number.
+
+    Raises
+    ------
+    InputError
+        If labels and predictions do not fit, or a name is unknown; all problems at once.
+    MissingExtraError
+        If cleanlab is asked for and not installed.
+
+    Examples
+    --------
+    >>> issues = find_issues(["cat", "dog", "dog"], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]])
+    >>> issues["item_id", "given_label", "suggested_label", "flagged"].row(0)
+    ('2', 'dog', 'cat', True)
+    >>> issues["evidence"][0]
+    "the model gives 'cat' .95 and the given 'dog' .05"
+    """
+    return assess(
+        data,
+        predictions,
+        score=score,
+        select=select,
+        engine=engine,
+        class_names=class_names,
+        weighing=weighing,
+        progress=progress,
+    ).issues
+
+
+def assess(
+    data: Any,  # as for find_issues
+    predictions: Any,  # as for find_issues
+    *,
+    score: str | QualityScore = "default",
+    select: str | SelectionRule = "default",
+    engine: Engine = "labelfix",
+    class_names: Sequence[str] | None = None,
+    weighing: Weighing | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Assessment:
+    """Find issues and sum them up. Parameters and errors are those of `find_issues`.
+
+    Examples
+    --------
+    >>> assess([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]]).summary.classes.rows()
+    [('0', 1, 0, 1), ('1', 2, 1, 0)]
+    """
+    weighing = weighing or Weighing()
+    case = _Case.of(data, predictions, class_names)
+    neighbors = _all_neighbors(case.models, weighing, progress)
+    combined = _combine(case, neighbors, weighing)
+    found = rivals(case.labels, combined.pred_probs)
+    counts = count_confident(case.labels, combined.pred_probs)
+    quality = _quality(case.labels, combined.pred_probs, score, engine, found)
+    flagged = _flagged(counts, select, engine)
+    near = neighbors[0] if neighbors else None
+    far = None if near is None else isolation(near)
+    kinds = kind_scores(case.labels, combined.pred_probs, far)
+    trained = [one.train_pred_probs for one in case.models if one.train_pred_probs is not None]
+    evidence = evidence_sentences(
+        case.labels,
+        found.rival,
+        case.class_names,
+        [model.pred_probs for model in case.models],
+        train_pred_probs=trained,
+        neighbors=near,
+        duplicate_group=case.duplicate_group,
+    )
+    issues = _table(case, found, quality, flagged, kinds, evidence)
+    summary = Summary(
+        errors_at_least=int(counts.error_count),
+        classes=_by_class(issues, case.class_names),
+        confident_joint=counts.joint,
+        weights=combined.weights,
+        duplicates_agree=combined.duplicates_agree,
+    )
+    return Assessment(issues, summary)
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """The input, checked: labels as class numbers, and models that all speak of the same items."""
+
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    models: list[Predictions]
+    item_id: pl.Series
+    annotation_id: pl.Series
+
+    @property
+    def duplicate_group(self) -> NDArray[np.int64] | None:
+        """Of the first model that knows."""
+        groups = (model.duplicate_group for model in self.models)
+        return next((one for one in groups if one is not None), None)
+
+    @classmethod
+    def of(cls, data: Any, predictions: Any, class_names: Sequence[str] | None) -> _Case:
+        labels: Any = data
+        if isinstance(data, Dataset):
+            labels, class_names = _labels_of(data), data.class_names
+        elif class_names is None:
+            class_names = _names_in(predictions)
+        models = [_as_predictions(one, class_names) for one in _each_model(predictions)]
+        codes, models = _checked(labels, models, class_names)
+        if isinstance(data, Dataset):
+            ids = data.annotations
+            item_id, annotation_id = ids["item_id"], ids["annotation_id"]
+        else:
+            item_id = annotation_id = pl.int_range(len(codes), eager=True).cast(pl.String)
+        return cls(codes, models[0].class_names, models, item_id, annotation_id)
+
+
+def _labels_of(dataset: Dataset) -> NDArray[np.int64]:
+    if not dataset.annotations["item_id"].equals(dataset.items["item_id"]):
+        found = f"{dataset.annotations.height} annotations for {len(dataset)} items"
+        raise InputError(Problem("dataset", found, "one class label for each item, in item order"))
+    return dataset.labels
+
+
+def _each_model(predictions: Any) -> list[Any]:
+    """One model, or several: a list of matrices is told from a matrix in a list by its depth."""
+    if not isinstance(predictions, list | tuple):
+        return [predictions]
+    if len(predictions) and (isinstance(predictions[0], Predictions) or _depth(predictions[0]) > 1):
+        return list(predictions)
+    return [predictions]
+
+
+def _depth(values: Any) -> int:
+    return int(getattr(values, "ndim", None) or np.ndim(values[0]) + 1)
+
+
+def _names_in(predictions: Any) -> tuple[str, ...] | None:
+    named = [one for one in _each_model(predictions) if isinstance(one, Predictions)]
+    return named[0].class_names if named else None
+
+
+def _as_predictions(one: Any, class_names: Sequence[str] | None) -> Predictions:
+    """Wrap a matrix; put the columns of predictions in the order of the class names."""
+    if not isinstance(one, Predictions):
+        return Predictions(one, ())
+    if class_names is None or one.class_names == tuple(class_names):
+        return one
+    if sorted(one.class_names) != sorted(class_names):
+        found = f"classes {', '.join(one.class_names)}"
+        expected = f"those of the dataset: {', '.join(class_names)}"
+        raise InputError(Problem(f"predictions of {one.model}", found, expected))
+    order = [one.class_names.index(name) for name in class_names]
+    train = one.train_pred_probs
+    return replace(
+        one,
+        pred_probs=one.pred_probs[:, order],
+        train_pred_probs=None if train is None else train[:, order],
+        class_names=tuple(class_names),
+    )
+
+
+def _checked(
+    labels: Any, models: list[Predictions], class_names: Sequence[str] | None
+) -> tuple[NDArray[np.int64], list[Predictions]]:
+    """Check each model's matrices against the labels; list the problems of all of them."""
+    problems: list[Problem] = []
+    checked: list[Predictions] = []
+    codes = np.empty(0, dtype=np.int64)
+    for number, model in enumerate(models):
+        where = "" if len(models) == 1 else f"model {number + 1}, "
+        try:
+            codes, matrix, names = check_labels_and_pred_probs(
+                labels, model.pred_probs, class_names
+            )
+            train = model.train_pred_probs
+            if train is not None:
+                _, train, _ = check_labels_and_pred_probs(labels, train, names)
+        except InputError as error:
+            problems += [replace(one, where=where + one.where) for one in error.problems]
+            continue
+        problems += _length_problems(model, len(codes), where)
+        checked.append(replace(model, pred_probs=matrix, train_pred_probs=train, class_names=names))
+    if problems:
+        raise InputError(list(dict.fromkeys(problems)))
+    return codes, checked
+
+
+def _length_problems(model: Predictions, n: int, where: str) -> list[Problem]:
+    rows = {"embeddings": model.embeddings, "duplicate_group": model.duplicate_group}
+    return [
+        Problem(where + name, f"{len(values)} rows", f"{n}, one an item")
+        for name, values in rows.items()
+        if values is not None and len(values) != n
+    ]
+
+
+def _all_neighbors(
+    models: list[Predictions],
+    weighing: Weighing,
+    progress: Callable[[str, int, int], None] | None,
+) -> list[Neighbors]:
+    """Neighbours by each embedding there is; models that share one have it asked once."""
+    embeddings = {
+        id(model.embeddings): model.embeddings
+        for model in models
+        if model.embeddings is not None and len(model.embeddings) > 1
+    }
+    if weighing.neighbors == 0:
+        return []
+    return [
+        nearest_neighbors(one, weighing.neighbors, progress=progress) for one in embeddings.values()
+    ]
+
+
+def _combine(case: _Case, neighbors: list[Neighbors], weighing: Weighing) -> Combined:
+    sources = [
+        Evidence(f"{number}: {model.model}", model.pred_probs, model.train_pred_probs)
+        for number, model in enumerate(case.models, start=1)
+    ]
+    for number, near in enumerate(neighbors, start=1):
+        shares = neighbor_pred_probs(
+            case.labels, near, len(case.class_names), sharpness=weighing.sharpness
+        )
+        sources.append(Evidence(f"neighbours {number}", shares))
+    group = case.duplicate_group if weighing.duplicates else None
+    return combine(case.labels, sources, duplicate_group=group, pool=weighing.pool)
+
+
+def _quality(
+    labels: NDArray[np.int64],
+    pred_probs: NDArray[Any],
+    score: str | QualityScore,
+    engine: Engine,
+    found: Rivals,
+) -> NDArray[np.float64]:
+    if isinstance(score, str) and score in {"default", HeadToHead.name}:
+        return found.quality
+    return label_quality(labels, pred_probs, score).astype(np.float64)
+
+
+def _flagged(
+    counts: ConfidentCounts, select: str | SelectionRule, engine: Engine
+) -> NDArray[np.bool_]:
+    if isinstance(select, str) and select in {"default", OtherLikelier.name}:
+        select = OtherLikelier()
+    if isinstance(select, str):
+        return select_issues(counts.labels, counts.pred_probs, select)
+    return select.select(counts)
+
+
+def _table(
+    case: _Case,
+    found: Rivals,
+    quality: NDArray[np.float64],
+    flagged: NDArray[np.bool_],
+    kinds: NDArray[np.float64],
+    evidence: pl.Series,
+) -> pl.DataFrame:
+    """Put the columns together, and rank them."""
+    kind, kind_score = likeliest_kind(kinds)
+    names = pl.Series(case.class_names, dtype=pl.String)
+    table = pl.DataFrame(
+        {
+            "item_id": case.item_id,
+            "annotation_id": case.annotation_id,
+            "kind": pl.Series(CLASS_KINDS).gather(kind),
+            "quality": quality,
+            "flagged": flagged,
+            "given_label": names.gather(case.labels),
+            "suggested_label": names.gather(found.rival),
+            "kind_score": kind_score,
+            "evidence": evidence,
+        }
+    )
+    order = np.argsort(quality, kind="stable")
+    ranked = table[order].with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))
+    return check(ranked.select(list(ISSUES)), ISSUES, "issues")
+
+
+def _by_class(issues: pl.DataFrame, class_names: tuple[str, ...]) -> pl.DataFrame:
+    given = issues.group_by(class_name="given_label").agg(
+        given=pl.len(), flagged=pl.col("flagged").sum()
+    )
+    suggested = issues.filter("flagged").group_by(class_name="suggested_label").len("suggested")
+    return (
+        pl.DataFrame({"class_name": class_names}, schema={"class_name": pl.String})
+        .join(given, on="class_name", how="left", maintain_order="left")
+        .join(suggested, on="class_name", how="left", maintain_order="left")
+        .with_columns(pl.col("given", "flagged", "suggested").fill_null(0).cast(pl.Int64))
+    )
