@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence  # noqa: TC003 # typer reads annotations
@@ -23,8 +24,6 @@ from labelfix.errors import LabelfixError, LabelfixWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import polars as pl
 
     from labelfix.run import Run
 
@@ -292,11 +291,11 @@ def find(
         select=select,
         engine=engine,
     )
-    with _at_work(quiet=quiet) as bars:
+    with _at_work(out, quiet=quiet) as bars:
         done = find_errors(options, out, overwrite=overwrite, command=context.obj, progress=bars)
     if not quiet:
         print_lines(*(f"Warning: {text}" for text in done.info.warnings), to=sys.stderr)
-    _print_queue(done, done.issues, top, form, TOP_OF_FIND, quiet=quiet)
+    _print_found(done, top, form, quiet=quiet)
     if fail_above is not None and done.info.findings.flagged > fail_above:
         raise typer.Exit(FINDINGS)
 
@@ -329,7 +328,13 @@ def show(
 
     opened = open_run(run)
     rows = opened.queue(kind=kind, given_label=given_label, flagged=flagged)
-    _print_queue(opened, rows, top, form, TOP_OF_SHOW)
+    if form is not Format.table:
+        print_rows(rows if top is None else rows.head(top), form)
+        return
+    shown = rows.head(TOP_OF_SHOW if top is None else top)
+    print_lines(*about_run(opened))
+    print_rows(shown, form)
+    print_lines(*where_next(opened, rows.height - shown.height, "--top N shows N of them"))
 
 
 @app.command()
@@ -346,32 +351,38 @@ def demo(
     """Plant errors in a folder of handwritten digits, find them, and say how many were found."""
     from labelfix.demo import run_demo
 
-    with _at_work(quiet=quiet) as bars:
+    with _at_work(out, quiet=quiet) as bars:
         done = run_demo(out, command=context.obj, progress=bars)
     if form is Format.table and not quiet:
         print_lines(*about_demo(done))
-    _print_queue(done.run, done.run.issues, None, form, TOP_OF_FIND, quiet=quiet)
+    _print_found(done.run, None, form, quiet=quiet)
 
 
 @contextlib.contextmanager
-def _at_work(*, quiet: bool) -> Iterator[Bars]:
+def _at_work(out: Path, *, quiet: bool) -> Iterator[Bars]:
     """Draw bars, and keep labelfix's warnings for later: the record of a run has them."""
-    with Bars(quiet=quiet) as bars, warnings.catch_warnings():
-        warnings.simplefilter("ignore", LabelfixWarning)
-        yield bars
+    from labelfix.run import is_unfinished
+
+    try:
+        with Bars(quiet=quiet) as bars, warnings.catch_warnings():
+            warnings.simplefilter("ignore", LabelfixWarning)
+            yield bars
+    except KeyboardInterrupt:
+        if is_unfinished(out):
+            print_lines(f"{out} keeps what is done; the same command goes on there.", to=sys.stderr)
+        raise
 
 
-def _print_queue(
-    run: Run, rows: pl.DataFrame, top: int | None, form: Format, few: int, *, quiet: bool = False
-) -> None:
-    """List rows: with what they mean and where to go next as a table, bare in other formats."""
+def _print_found(run: Run, top: int | None, form: Format, *, quiet: bool) -> None:
+    """Say what was found and list the top of it; in other formats than a table, list alone."""
     if form is not Format.table:
-        print_rows(rows if top is None else rows.head(top), form)
+        print_rows(run.issues if top is None else run.issues.head(top), form)
     elif not quiet:
-        shown = rows.head(few if top is None else top)
+        shown = run.issues.head(TOP_OF_FIND if top is None else top)
+        left = run.issues.height - shown.height
         print_lines(*about_run(run))
         print_rows(shown, form)
-        print_lines(*where_next(run, shown.height, rows.height))
+        print_lines(*where_next(run, left, f"labelfix show {shlex.quote(str(run.path))}"))
 
 
 def _text(path: Path | None) -> str | None:

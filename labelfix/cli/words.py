@@ -19,11 +19,10 @@ def about_run(run: Run) -> list[str]:
     return [_what_was_read(info), _what_judged(info), _what_was_found(info)]
 
 
-def where_next(run: Run, shown: int, rows: int) -> list[str]:
-    """Say how to see more."""
-    left = rows - shown
-    more = [f"{left:,} more: labelfix show {run.path} --top N"] if left > 0 else []
-    return [*more, f"Look at them: {run.report}"]
+def where_next(run: Run, left: int, how: str) -> list[str]:
+    """Say how to see what is left of the list, and the page."""
+    more = [f"And {left:,} more: {how}"] if left else []
+    return [*more, f"See them: {run.report}"]
 
 
 def about_demo(demo: Demo) -> list[str]:

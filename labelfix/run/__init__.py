@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from labelfix.run.directory import Run, open_run
+from labelfix.run.directory import Run, is_unfinished, open_run
 from labelfix.run.pipeline import Progress, find
 from labelfix.run.record import FindOptions, RunRecord
 
-__all__ = ["FindOptions", "Progress", "Run", "RunRecord", "find", "open_run"]
+__all__ = ["FindOptions", "Progress", "Run", "RunRecord", "find", "is_unfinished", "open_run"]

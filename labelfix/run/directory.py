@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["Run", "check_free", "check_same_data", "open_run", "unfinished", "write_run"]
+__all__ = [
+    "Run",
+    "check_free",
+    "check_same_data",
+    "is_unfinished",
+    "open_run",
+    "unfinished",
+    "write_run",
+]
 
 SCHEMA_VERSION = 1
 """Of the files of a run; equal to `labelfix.schema.SCHEMA_VERSION`, which is dear to import."""
@@ -171,13 +179,18 @@ def open_run(path: str | Path) -> Run:
     if not path.exists():
         raise RunError(f"{path}: no such directory; make one with: labelfix find PATH --out {path}")
     if not (path / RECORD).is_file():
-        if (path / PARTIAL / STARTED).is_file():
+        if is_unfinished(path):
             raise RunError(
                 f"{path}: the run is not finished; give the command that began it once more, "
                 f"and it goes on at the fold it reached{_command_of(path)}"
             )
         raise RunError(f"{path}: not a run directory of labelfix: there is no {RECORD} in it")
     return Run(path, _read_record(path / RECORD))
+
+
+def is_unfinished(path: Path) -> bool:
+    """Say whether a run was begun there and not finished."""
+    return (path / PARTIAL / STARTED).is_file()
 
 
 def check_free(out: Path) -> None:
@@ -194,7 +207,7 @@ def check_free(out: Path) -> None:
         raise RunError(f"{out}: is a file; give a directory that does not exist yet")
     if (out / RECORD).is_file():
         _read_record(out / RECORD)
-    elif not (out / PARTIAL / STARTED).is_file() and any(out.iterdir()):
+    elif not is_unfinished(out) and any(out.iterdir()):
         raise RunError(
             f"{out}: holds other files and no run of labelfix; "
             "give a directory that does not exist yet"
@@ -233,7 +246,7 @@ def unfinished(out: Path, fingerprint: str, command: tuple[str, ...]) -> Iterato
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     partial = out / PARTIAL
     store = partial / "folds"
-    if (partial / STARTED).exists() and _fingerprint_in(out) != fingerprint:
+    if is_unfinished(out) and _fingerprint_in(out) != fingerprint:
         shutil.rmtree(partial)
     store.mkdir(parents=True, exist_ok=True)
     with replacing(partial / STARTED) as file:
@@ -307,7 +320,7 @@ class _Versioned(msgspec.Struct):
 
 def _fingerprint_in(out: Path) -> str | None:
     """Which data the run in `out` speaks of, finished or not; None if there is no run."""
-    if (out / PARTIAL / STARTED).is_file():
+    if is_unfinished(out):
         return _started(out).fingerprint
     if (out / RECORD).is_file():
         return _read_record(out / RECORD).dataset.fingerprint

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from labelfix.find import Assessment
     from labelfix.schema import Dataset, Predictions
 
 __all__ = ["Progress", "find"]
@@ -89,12 +90,11 @@ def find(
     MissingExtraError
         If the model or the engine is not installed.
     """
-    from labelfix.score.confident import count_confident
-
     out = Path(out)
     check_free(out)
     stages = _Stages()
     with stages("read"):
+        _check_choices(options)
         dataset, predictions = _read(options, progress)
     check_same_data(out, dataset.fingerprint, overwrite=overwrite)
     with unfinished(out, dataset.fingerprint, command) as store:
@@ -102,17 +102,15 @@ def find(
             with stages("predict"):
                 predictions = [_predict(dataset, options, store, progress)]
         with stages("score"):
-            issues = _score(dataset, predictions, options)
-            pred_probs = _mean(predictions)
-            counts = count_confident(dataset.labels, pred_probs)
-        findings = _findings(issues, counts.error_count)
-        record = _record(options, command, dataset, predictions, findings, stages)
+            found = _assess(dataset, predictions, options, progress)
+        record = _record(options, command, dataset, predictions, found, stages)
         with stages("report"):
-            page = _page(dataset, issues, counts.raw_joint, record)
+            page = _page(dataset, found, record)
         record = msgspec.structs.replace(
             record, seconds=stages.seconds, warnings=tuple(stages.warnings)
         )
-        return write_run(out, record, issues, _folds(dataset, predictions), pred_probs, page)
+        folds = _folds(dataset, predictions)
+        return write_run(out, record, found.issues, folds, _mean(predictions), page)
 
 
 @dataclass
@@ -163,7 +161,7 @@ def _read(
 def _read_dataset(path: str, options: FindOptions, progress: Progress | None) -> Dataset:
     from labelfix.formats import read
 
-    return read(
+    dataset = read(
         path,
         format=options.dataset_format,
         label=options.label,
@@ -174,6 +172,15 @@ def _read_dataset(path: str, options: FindOptions, progress: Progress | None) ->
         skip_bad=options.skip_bad,
         progress=progress,
     )
+    problems = []
+    if dataset.has_boxes:
+        problems.append(Problem(path, "boxes", "class labels, one an item"))
+    if options.groups is not None and "group" not in dataset.items.columns:
+        found = f"no columns, so no {options.groups!r} either"
+        problems.append(Problem(path, found, "a table, if --groups is given"))
+    if problems:
+        raise InputError(problems)
+    return dataset
 
 
 def _predict(
@@ -194,15 +201,26 @@ def _predict(
     )
 
 
-def _score(dataset: Dataset, predictions: list[Predictions], options: FindOptions) -> pl.DataFrame:
-    from labelfix.find import find_issues
+def _check_choices(options: FindOptions) -> None:
+    """Try how to score on three labels: a wrong name should not come up after hours of training."""
+    _assess([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]], options, None)
 
-    return find_issues(
-        dataset,
-        predictions[0] if len(predictions) == 1 else predictions,
+
+def _assess(
+    data: Any,  # as labelfix.find.assess takes it
+    predictions: Any,  # as above
+    options: FindOptions,
+    progress: Progress | None,
+) -> Assessment:
+    from labelfix.find import assess
+
+    return assess(
+        data,
+        predictions,
         score=options.score,
         select=options.select,
-        engine=options.engine,
+        engine=options.engine,  # type: ignore[arg-type] # assess refuses what it does not know
+        progress=progress,
     )
 
 
@@ -230,7 +248,7 @@ def _record(
     command: tuple[str, ...],
     dataset: Dataset,
     predictions: list[Predictions],
-    findings: Findings,
+    found: Assessment,
     stages: _Stages,
 ) -> RunRecord:
     items = dataset.items
@@ -257,7 +275,7 @@ def _record(
             skipped=dataset.skipped,
         ),
         models=tuple(_model(one) for one in predictions),
-        findings=findings,
+        findings=_findings(found),
         warnings=tuple(stages.warnings),
         seconds=stages.seconds,
         versions=versions(),
@@ -272,17 +290,19 @@ def _model(predictions: Predictions) -> ModelRecord:
     )
 
 
-def _findings(issues: pl.DataFrame, errors_at_least: int) -> Findings:
-    flagged = issues.filter("flagged")
-    kinds = flagged["kind"].drop_nulls().value_counts(sort=True)
+def _findings(found: Assessment) -> Findings:
+    flagged = found.issues.filter("flagged")
+    kinds = flagged["kind"].value_counts(sort=True)
     return Findings(
         flagged=flagged.height,
         flagged_by_kind=dict(kinds.iter_rows()),
-        errors_at_least=errors_at_least,
+        errors_at_least=found.summary.errors_at_least,
+        weights=found.summary.weights,
+        duplicates_agree=found.summary.duplicates_agree,
     )
 
 
-def _page(dataset: Dataset, issues: pl.DataFrame, joint: Any, record: RunRecord) -> str:
+def _page(dataset: Dataset, found: Assessment, record: RunRecord) -> str:
     from labelfix.report import Facts, render
 
     made_here = record.options.path is not None
@@ -295,7 +315,7 @@ def _page(dataset: Dataset, issues: pl.DataFrame, joint: Any, record: RunRecord)
         warnings=record.warnings,
         skipped=[str(problem) for problem in record.dataset.skipped],
     )
-    return render(dataset, issues, joint, facts)
+    return render(dataset, found.issues, found.summary.confident_joint, facts)
 
 
 def _made_with(record: RunRecord) -> dict[str, str]:

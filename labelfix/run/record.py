@@ -93,11 +93,25 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found, in numbers. `errors_at_least` is a low bound, never the truth."""
+    """What was found, in numbers.
+
+    Parameters
+    ----------
+    flagged, flagged_by_kind
+        Labels in the recommended set.
+    errors_at_least
+        Estimated errors: a low bound, never the truth.
+    weights
+        How much each source of evidence counted.
+    duplicates_agree
+        How far the labels of duplicates were trusted; None if none contradict each other.
+    """
 
     flagged: int
     flagged_by_kind: dict[str, int]
     errors_at_least: int
+    weights: dict[str, float]
+    duplicates_agree: float | None
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,11 +135,11 @@ def encode(record: msgspec.Struct) -> bytes:
 
     Examples
     --------
-    >>> print(encode(Findings(flagged=1, flagged_by_kind={}, errors_at_least=0)).decode(), end="")
+    >>> print(encode(ModelRecord(name="knn", why=None, details={})).decode(), end="")
     {
-      "flagged": 1,
-      "flagged_by_kind": {},
-      "errors_at_least": 0
+      "name": "knn",
+      "why": null,
+      "details": {}
     }
     """
     return msgspec.json.format(msgspec.json.encode(record, enc_hook=_plain), indent=2) + b"\n"
