@@ -16,7 +16,7 @@ import numpy as np
 
 from labelfix.score.blocks import Blocks, read_rows, working_dtype
 from labelfix.score.inputs import TINY, as_arrays, refuse_bad_values
-from labelfix.score.sums import class_sums, count_labels
+from labelfix.score.sums import PairwiseSum, class_sums, count_labels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -80,9 +80,9 @@ class ConfidentCounts:
     blocks: Blocks = field(default_factory=Blocks)
 
     @cached_property
-    def joint(self) -> NDArray[np.int64]:
+    def joint(self) -> NDArray[np.int32]:
         """The confident joint, calibrated, shape (K, K): see `confident_joint`."""
-        return calibrate(self.raw_joint, self.label_counts)
+        return calibrate(self.raw_joint, self.label_counts, self.blocks)
 
 
 class NoiseEstimate(NamedTuple):
@@ -165,7 +165,7 @@ def confident_joint(
            [0, 2]])
     """
     counts = count_confident(labels, pred_probs, blocks=blocks)
-    return counts.joint if calibrated else counts.raw_joint.astype(np.int64)
+    return (counts.joint if calibrated else counts.raw_joint).astype(np.int64)
 
 
 def estimate_joint(
@@ -306,13 +306,12 @@ class _Counter:
     def count(self, start: int, stop: int) -> int:
         """Count one block; give its number of confident errors."""
         block = read_rows(self.pred_probs, start, stop)
-        if not (block.min() >= -TINY and block.max() <= 1 + TINY):  # nor if it is NaN
-            refuse_bad_values(self.pred_probs)
+        refuse_bad_values(block, self.pred_probs)
         given = self.labels[start:stop].astype(np.intp)
         likeliest = block.argmax(axis=1)
-        row = np.arange(len(block))
-        top = block[row, likeliest]
-        nudged = block[row, given] + block.dtype.type(TINY)
+        first = np.arange(0, block.size, block.shape[1])
+        top = block.take(first + likeliest)
+        nudged = block.take(first + given) + block.dtype.type(TINY)
         disagrees = likeliest != given
         # Would the given class be likeliest, and first among equals, with 1e-6 more?
         suspect = disagrees & ((nudged < top) | ((nudged == top) & (likeliest < given)))
@@ -322,7 +321,7 @@ class _Counter:
         self.flags[start:stop] = suspect * SUSPECT + confident * CONFIDENT + disagrees * DISAGREES
         pairs = (given * block.shape[1] + guess)[known]
         with self.lock:
-            np.add.at(self.joint.reshape(-1), pairs, 1)
+            np.add.at(self.joint.reshape(-1), pairs, np.int32(1))  # slow if not of its own dtype
         return int(np.count_nonzero(suspect & confident))
 
     def _guess(
@@ -334,9 +333,9 @@ class _Counter:
         need a look in the remaining rows only: a single one of them is the guess, and instead of
         several again the likeliest.
         """
-        guess = np.where(top >= self.cuts[likeliest], likeliest, -1)
-        rest = np.flatnonzero(guess < 0)
-        places = np.flatnonzero(block[rest] >= self.cuts)
+        guess = np.where(top >= self.cuts.take(likeliest), likeliest, -1)
+        rest = np.flatnonzero((guess < 0) & (top >= self.cuts.min()))
+        places = np.flatnonzero(block.take(rest, axis=0) >= self.cuts)
         rows, classes = np.divmod(places, block.shape[1])
         several = np.bincount(rows, minlength=len(rest)) > 1
         guess[rest[rows]] = np.where(several[rows], likeliest[rest[rows]], classes)
@@ -349,7 +348,9 @@ def _at_least(cuts: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.where(near < cuts, np.nextafter(near, np.inf, dtype=dtype), near).astype(dtype)
 
 
-def calibrate(joint: NDArray[Any], label_counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def calibrate(
+    joint: NDArray[Any], label_counts: NDArray[np.int64], blocks: Blocks | None = None
+) -> NDArray[Any]:
     """Scale each row of a confident joint to the items with that label, and round to whole counts.
 
     Row sums stay exact: what rounding takes from a row or adds to it is given to, or taken from,
@@ -362,11 +363,13 @@ def calibrate(joint: NDArray[Any], label_counts: NDArray[np.int64]) -> NDArray[n
         Shape (K, K), given class down, true class across.
     label_counts
         Items with each label, shape (K,).
+    blocks
+        Whose threads do the work.
 
     Returns
     -------
     NDArray
-        Shape (K, K), int64.
+        Shape (K, K), of the dtype of `joint`.
 
     Examples
     --------
@@ -374,21 +377,28 @@ def calibrate(joint: NDArray[Any], label_counts: NDArray[np.int64]) -> NDArray[n
     array([[4, 2],
            [0, 3]])
     """
-    # Transposed, as the reference sums it: the last bit of the total can turn a half up or down.
-    scaled = np.ascontiguousarray(joint.T, dtype=np.float64)
-    scaled /= joint.sum(axis=1).clip(1)
-    scaled *= label_counts
-    scaled /= scaled.sum()
-    scaled *= label_counts.sum()
-    counts = np.empty(joint.shape, dtype=np.int64)
-    step = max(1, ROUND_AT_ONCE // len(counts))
-    for start in range(0, len(counts), step):
-        counts[start : start + step] = round_rows(scaled[:, start : start + step].T)
+    blocks = blocks or Blocks()
+    classes = len(joint)
+    sums = joint.sum(axis=1).clip(1)
+    spans = Blocks(ROUNDED_AT_ONCE).spans(classes, 8 * classes)
+    total = PairwiseSum(classes * classes, np.dtype(np.float64))
+    for start, stop in spans:
+        # Transposed, as the reference sums it: its last bit can turn a half up or down.
+        total.add((joint[:, start:stop].T / sums * label_counts).reshape(-1))
+    counts = np.empty_like(joint)
+
+    def task(start: int, stop: int) -> None:
+        rows = joint[start:stop] / sums[start:stop, None] * label_counts[start:stop, None]
+        rows /= total.result()
+        rows *= label_counts.sum()
+        counts[start:stop] = round_rows(rows)
+
+    blocks.run(task, spans)
     return counts
 
 
-ROUND_AT_ONCE = 1 << 16
-"""Entries of a joint that are rounded together, for flat memory."""
+ROUNDED_AT_ONCE = 1 << 17
+"""Bytes of a joint that are rounded together, for flat memory. Decides no result."""
 
 
 def round_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -406,7 +416,7 @@ def round_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     uneven = np.flatnonzero(short)
     change = short[uneven, None]
     order = np.argsort(rows[uneven] - whole[uneven], axis=1)
-    order = np.where(change > 0, order[:, ::-1], order)
+    order = np.where(change > 0, order[:, ::-1], order)  # the largest remainders first, or least
     step = np.sign(change) * (np.arange(rows.shape[1]) < abs(change))
     mended = whole[uneven]
     np.put_along_axis(mended, order, np.take_along_axis(mended, order, axis=1) + step, axis=1)

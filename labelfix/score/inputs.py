@@ -122,16 +122,26 @@ def as_arrays(
     return read.labels, read.pred_probs, read.class_names
 
 
-def refuse_bad_values(pred_probs: NDArray[Any], blocks: Blocks | None = None) -> None:
-    """Name the rows that hold NaN, infinite, negative or too large values, whatever they sum to.
+def refuse_bad_values(values: NDArray[Any], pred_probs: NDArray[Any]) -> None:
+    """See that values read from a matrix are probabilities; if not, name all rows at fault.
+
+    Parameters
+    ----------
+    values
+        Some values of `pred_probs`, not none.
+    pred_probs
+        The whole matrix, shape (n, K). Rows may sum to anything.
 
     Raises
     ------
     InputError
-        If there are any.
+        If a value is NaN, infinite, negative or above one, by more than 1e-6.
     """
-    if problems := _Survey.of(pred_probs, TINY, np.inf, blocks or Blocks()).problems():
-        raise InputError(problems)
+    if values.min() >= -TINY and values.max() <= 1 + TINY:  # which NaN is not
+        return
+    survey = _Survey.of(pred_probs, tolerance=TINY, rounding=np.inf, blocks=Blocks())
+    survey.rows.pop("far", None)
+    raise InputError(survey.problems())
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 from labelfix.score.blocks import read_rows, working_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -176,13 +176,15 @@ def mark_largest_margins(
     pred_probs: NDArray[Any],
     wanted: NDArray[np.int32],
     marks: NDArray[np.uint8],
+    suspect: np.uint8,
     mark: np.uint8,
     blocks: Blocks,
 ) -> None:
     """Add `mark` to the items that lean most from class k to class j, `wanted[k, j]` for each pair.
 
     The margin of an item labelled k is p[j] - p[k]. Of each pair only the leading margins are held
-    while the rows go by, a part of the pairs at a time where there are many.
+    while the rows go by, a part of the pairs at a time where there are many. Suspects alone have
+    margins above 2e-6; so the other rows are read only for pairs that suspects cannot fill.
 
     Parameters
     ----------
@@ -192,25 +194,55 @@ def mark_largest_margins(
         Shape (K, K), given class down; at most the number of items labelled with it.
     marks
         Shape (n,); changed in place.
+    suspect
+        The bit of `marks` that suspects bear: all items that have another class likelier than the
+        given one by more than 1e-6.
     mark
         The bit to add.
     blocks
         Who does the work.
     """
-    room = max(1 << 14, pred_probs.nbytes >> 11)
-    part_of = np.cumsum(wanted.reshape(-1), dtype=np.int32).reshape(wanted.shape)
-    part_of -= 1
-    part_of //= room
-    for part in range(max(0, part_of.min()), part_of.max() + 1):
-        margins = _Margins(labels, pred_probs, np.where(part_of == part, wanted, 0), blocks)
-        margins.mark_leading(marks, mark)
+    for part in _parts(wanted, room=max(1 << 14, pred_probs.nbytes >> 11)):
+        leaders = _Leaders(labels, pred_probs, part, blocks, floor=2e-6, among=(marks, suspect))
+        leaders.mark_all(marks, mark)
+        if len(leaders.unfilled):
+            rest = np.zeros_like(part)
+            rest.reshape(-1)[leaders.unfilled] = part.reshape(-1)[leaders.unfilled]
+            _Leaders(labels, pred_probs, rest, blocks, floor=-np.inf).mark_all(marks, mark)
 
 
-class _Margins:
-    """The margins of some pairs of classes, and the least of each that is among the leading.
+def _parts(wanted: NDArray[np.int32], room: int) -> Iterator[NDArray[np.int32]]:
+    """Share the wanted pairs out so that about `room` items are wanted at a time."""
+    total = int(wanted.sum())
+    if total <= room:
+        if total:
+            yield wanted
+        return
+    part_of = (np.cumsum(wanted.reshape(-1), dtype=np.int64) - 1) // room
+    for part in range(total // room + 1):
+        yield np.where(part_of.reshape(wanted.shape) == part, wanted, 0)
 
-    `floors`, shape (K, K): no margin below it can lead. It rises while the rows go by, to the last
-    leading margin, and is infinite for pairs of which none is wanted.
+
+class _Leaders:
+    """The leading margins of some pairs of classes.
+
+    Each pair has a slot. Where few of all pairs are wanted, only these have one, and only their
+    margins are computed; else all pairs have, and whole rows are.
+
+    Parameters
+    ----------
+    labels, pred_probs, wanted, blocks
+        See `mark_largest_margins`.
+    floor
+        Margins must be larger.
+    among
+        Marks and the bit that rows must bear to be looked at; None for all rows.
+
+    Attributes
+    ----------
+    unfilled
+        Pairs, as places in `wanted`, of which there were fewer margins than wanted. None of their
+        items is marked.
     """
 
     def __init__(
@@ -219,87 +251,156 @@ class _Margins:
         pred_probs: NDArray[Any],
         wanted: NDArray[np.int32],
         blocks: Blocks,
+        floor: float,
+        among: tuple[NDArray[np.uint8], np.uint8] | None = None,
     ) -> None:
-        dtype = working_dtype(pred_probs)
-        self.labels, self.pred_probs, self.wanted, self.blocks = labels, pred_probs, wanted, blocks
-        self.floors = np.where(wanted > 0, dtype.type(-np.inf), dtype.type(np.inf))
+        self.labels, self.pred_probs, self.blocks, self.among = labels, pred_probs, blocks, among
+        dtype, classes = working_dtype(pred_probs), len(wanted)
         self.classes = (wanted > 0).any(axis=1)
-        # A block's rows, their margins, their floors, and what of it may lead.
-        self.spans = blocks.spans(len(labels), 4 * dtype.itemsize * len(wanted))
+        pairs = np.flatnonzero(wanted)
+        self.sparse = 8 * len(pairs) < wanted.size
+        if self.sparse:
+            self.pairs = pairs
+            given, self.true = np.divmod(pairs, classes)
+            self.degree = np.bincount(given, minlength=classes)
+            self.first_slot = np.cumsum(self.degree) - self.degree
+            row_bytes = 64 * int(self.degree.max(initial=1))
+        else:
+            self.pairs = np.arange(wanted.size)
+            row_bytes = 3 * dtype.itemsize * classes
+        self.wanted = wanted.reshape(-1)[self.pairs]
+        self.floors = np.where(self.wanted > 0, dtype.type(floor), dtype.type(np.inf))
+        self.spans = blocks.spans(len(labels), row_bytes)
+        self.ties_left = np.zeros(len(self.pairs), dtype=np.int32)
+        self.unfilled = self.pairs[self._raise_floors()]
 
-    def mark_leading(self, marks: NDArray[np.uint8], mark: np.uint8) -> None:
-        """Add `mark` to the items that lead in some pair."""
-        left = self._raise_floors()
+    def mark_all(self, marks: NDArray[np.uint8], mark: np.uint8) -> None:
+        """Add `mark` to the items that lead in some filled pair."""
 
         def task(start: int, stop: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-            rows, given, margins = self._block(start, stop)
-            floors = self.floors[given]
-            places = np.flatnonzero(margins >= floors)
-            above = margins.reshape(-1)[places] > floors.reshape(-1)[places]
-            item, true = np.divmod(places, len(self.floors))
-            marks[rows[item[above]]] |= mark
-            return rows[item[~above]], (given[item] * len(self.floors) + true)[~above]
+            rows, slots, margins = self._reaching(start, stop)
+            above = margins > self.floors.take(slots)
+            marks[rows[above]] |= mark
+            return rows[~above], slots[~above]
 
-        for rows, pairs in self.blocks.each(task, self.spans):
-            marks[rows[take_first(pairs, left)]] |= mark
+        held: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
+        for ties in self.blocks.each(task, self.spans):
+            held.append(ties)
+            if sum(len(rows) for rows, _ in held) > BINS:
+                self._mark_ties(held, marks, mark)
+        self._mark_ties(held, marks, mark)
 
-    def _block(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Rows of a span that matter, their given classes, and their margins for all classes."""
+    def _mark_ties(
+        self,
+        held: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
+        marks: NDArray[np.uint8],
+        mark: np.uint8,
+    ) -> None:
+        """Of the items whose margin is just its pair's floor, mark the first ones."""
+        if held:
+            rows, slots = (np.concatenate(parts) for parts in zip(*held, strict=True))
+            marks[rows[take_first(slots, self.ties_left)]] |= mark
+            held.clear()
+
+    def _reaching(
+        self, start: int, stop: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
+        """Rows, slots and values of the margins of a span that reach their pair's floor."""
         rows = np.arange(start, stop)
-        given = self.labels[start:stop].astype(np.intp)
-        block = read_rows(self.pred_probs, start, stop)
+        if self.among is not None:
+            marks, bit = self.among
+            rows = start + np.flatnonzero(marks[start:stop] & bit)
+        given = self.labels[rows].astype(np.intp)
         if not self.classes.all():
-            here = self.classes[given]
-            rows, given, block = rows[here], given[here], block[here]
-        return rows, given, block - block[np.arange(len(block)), given][:, None]
+            here = np.flatnonzero(self.classes.take(given))
+            rows, given = rows[here], given[here]
+        if self.sparse:
+            item, slots, margins = self._few(rows, given)
+        else:
+            item, slots, margins = self._many(rows, given, start, stop)
+        return rows[item], slots, margins
 
-    def _candidates(self, start: int, stop: int) -> NDArray[Any]:
-        _, given, margins = self._block(start, stop)
-        places = np.flatnonzero(margins > self.floors[given])
-        item, true = np.divmod(places, len(self.floors))
-        return _pack(given[item] * len(self.floors) + true, margins.reshape(-1)[places])
+    def _many(
+        self, rows: NDArray[np.intp], given: NDArray[np.intp], start: int, stop: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
+        classes = self.pred_probs.shape[1]
+        block = read_rows(self.pred_probs, start, stop)
+        if len(rows) < len(block):
+            block = block.take(rows - start, axis=0)
+        first = np.arange(0, block.size, classes)
+        margins = block - block.take(first + given)[:, None]
+        floors = self.floors.reshape(classes, classes).take(given, axis=0)
+        places = np.flatnonzero(margins >= floors)
+        item, true = np.divmod(places, classes)
+        return item, given[item] * classes + true, margins.take(places)
 
-    def _raise_floors(self) -> NDArray[np.int32]:
-        """Let the rows go by; give how many margins equal to its floor lead in each pair, flat."""
-        pool = np.empty(2 * self.wanted.sum() + (1 << 13), dtype=_pack_dtype(self.floors.dtype))
+    def _few(
+        self, rows: NDArray[np.intp], given: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
+        degree = self.degree.take(given)
+        item = np.repeat(np.arange(len(rows)), degree)
+        before = self.first_slot.take(given) - (np.cumsum(degree) - degree)
+        slots = np.arange(len(item)) + before.take(item)
+        dtype = working_dtype(self.pred_probs)
+        towards = self.pred_probs[rows[item], self.true.take(slots)].astype(dtype, copy=False)
+        own = self.pred_probs[rows, given].astype(dtype, copy=False)
+        margins = towards - own.take(item)
+        reach = np.flatnonzero(margins >= self.floors.take(slots))
+        return item[reach], slots[reach], margins[reach]
+
+    def _raise_floors(self) -> NDArray[np.intp]:
+        """Let the rows go by; raise floors to the last leading margins; give the unfilled slots."""
+        room = 2 * int(self.wanted.sum()) + (1 << 13)
+        pool = np.empty(room, dtype=_pack_dtype(self.floors.dtype))
         filled = 0
+
+        def task(start: int, stop: int) -> NDArray[Any]:
+            _, slots, margins = self._reaching(start, stop)
+            above = margins > self.floors.take(slots)
+            return _pack(slots[above], margins[above])
+
         # Spread out, so that data sorted by class or by confidence soon show their range.
         spread = [span for first in range(16) for span in self.spans[first::16]]
-        for keys in self.blocks.each(self._candidates, spread):
+        for keys in self.blocks.each(task, spread):
             while len(keys):
-                if filled == len(pool):
+                if filled == room:
                     filled = self._keep_leading(pool)
-                moved = min(len(pool) - filled, len(keys))
+                moved = min(room - filled, len(keys))
                 pool[filled : filled + moved] = keys[:moved]
                 filled, keys = filled + moved, keys[moved:]
         keys = pool[: self._keep_leading(pool[:filled])]
-        _, starts, sizes = _runs(keys)
+        slots, starts, sizes = _runs(keys)
         last = np.flatnonzero(keys == np.repeat(keys[starts + sizes - 1], sizes))
-        left = np.zeros(self.wanted.size, dtype=np.int32)
-        np.add.at(left, _unpack_pairs(keys[last]), 1)
-        return left
+        np.add.at(self.ties_left, _unpack_slots(keys[last]), np.int32(1))
+        found = np.zeros_like(self.wanted)
+        found[slots] = sizes
+        unfilled = np.flatnonzero(found < self.wanted)
+        self.floors[unfilled] = np.inf
+        return unfilled
 
     def _keep_leading(self, keys: NDArray[Any]) -> int:
         """Sort, move the leading keys of each pair to the front, raise floors; count the kept."""
         keys.sort()
-        pairs, starts, sizes = _runs(keys)
-        kept = np.minimum(sizes, self.wanted.reshape(-1)[pairs])
-        full = kept == self.wanted.reshape(-1)[pairs]
-        self.floors.reshape(-1)[pairs[full]] = _unpack_margins(keys[(starts + kept - 1)[full]])
-        rank = np.arange(len(keys), dtype=np.int32) - np.repeat(starts.astype(np.int32), sizes)
-        leading = rank < np.repeat(kept.astype(np.int32), sizes)
-        keys[: kept.sum()] = keys[leading]
-        return int(kept.sum())
+        slots, starts, sizes = _runs(keys)
+        kept = np.minimum(sizes, self.wanted[slots])
+        full = kept == self.wanted[slots]
+        self.floors[slots[full]] = _unpack_margins(keys[(starts + kept - 1)[full]])
+        edges = np.zeros(len(keys) + 1, dtype=np.int8)
+        edges[starts] += 1
+        edges[starts + kept] -= 1
+        total = int(kept.sum())
+        keys[:total] = keys[np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)]
+        return total
 
 
-def _runs(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs in sorted keys, where each begins, and how many keys it has."""
-    pairs = _unpack_pairs(keys)
-    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
-    return pairs[starts], starts, np.diff(starts, append=len(keys))
+def _runs(keys: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Slots in sorted keys, where each begins, and how many keys it has."""
+    slots = _unpack_slots(keys)
+    starts = np.flatnonzero(np.concatenate([[len(keys) > 0], slots[1:] != slots[:-1]]))
+    return slots[starts], starts, np.diff(starts, append=len(keys))
 
 
-# A key sorts by pair first, and by descending margin within the pair. For float32 both are packed
+# A key sorts by slot first, and by descending margin within the slot. For float32 both are packed
 # into 64 bits, for which NumPy has the fastest sort; for float64 they make a complex number, which
 # sorts by its real part first.
 
@@ -308,8 +409,8 @@ def _pack_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.uint64 if dtype == np.float32 else np.complex128)
 
 
-def _pack(pairs: NDArray[np.intp], margins: NDArray[Any]) -> NDArray[Any]:
-    keys = pairs.astype(_pack_dtype(margins.dtype))
+def _pack(slots: NDArray[np.intp], margins: NDArray[Any]) -> NDArray[Any]:
+    keys = slots.astype(_pack_dtype(margins.dtype))
     if margins.dtype == np.float32:
         keys <<= np.uint64(32)
         keys |= ~ascending_bits(margins)
@@ -318,10 +419,10 @@ def _pack(pairs: NDArray[np.intp], margins: NDArray[Any]) -> NDArray[Any]:
     return keys
 
 
-def _unpack_pairs(keys: NDArray[Any]) -> NDArray[np.int64]:
+def _unpack_slots(keys: NDArray[Any]) -> NDArray[np.intp]:
     if keys.dtype == np.uint64:
-        return (keys >> np.uint64(32)).astype(np.int64)
-    return keys.real.astype(np.int64)
+        return (keys >> np.uint64(32)).astype(np.intp)
+    return keys.real.astype(np.intp)
 
 
 def _unpack_margins(keys: NDArray[Any]) -> NDArray[Any]:

@@ -16,12 +16,14 @@ from labelfix.score.blocks import Blocks, read_rows, working_dtype
 from labelfix.score.confident import (
     CONFIDENT,
     DISAGREES,
+    ROUNDED_AT_ONCE,
     SUSPECT,
     ConfidentCounts,
     count_confident,
     round_rows,
 )
 from labelfix.score.ranks import mark_largest_margins, mark_smallest
+from labelfix.score.registry import make
 from labelfix.score.sums import given_values
 
 if TYPE_CHECKING:
@@ -94,31 +96,9 @@ def select_issues(
     >>> select_issues(labels, pred_probs)
     array([False, False,  True, False, False])
     """
-    chosen = make_rule(rule, **parameters) if isinstance(rule, str) else rule
-    return chosen.select(count_confident(labels, pred_probs, blocks=blocks))
-
-
-def make_rule(name: str, **parameters: Any) -> SelectionRule:  # whatever the rule takes
-    """Make the rule of that name.
-
-    Raises
-    ------
-    InputError
-        If there is no such rule, or it has no such parameter.
-
-    Examples
-    --------
-    >>> make_rule("prune_by_class", frac_noise=0.5)
-    PruneByClass(frac_noise=0.5, min_examples_per_class=1, num_to_remove_per_class=None)
-    """
-    if name not in SELECTION_RULES:
-        raise InputError(Problem("rule", repr(name), f"one of {', '.join(SELECTION_RULES)}"))
-    kind = SELECTION_RULES[name]
-    known = getattr(kind, "__dataclass_fields__", {})
-    if strange := sorted(parameters.keys() - known.keys()):
-        expected = f"{', '.join(known) or 'none'}, which is what {name} takes"
-        raise InputError([Problem("rule", f"parameter {what!r}", expected) for what in strange])
-    return kind(**parameters)
+    if isinstance(rule, str):
+        rule = make(SELECTION_RULES, "rule", rule, parameters)
+    return rule.select(count_confident(labels, pred_probs, blocks=blocks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +152,11 @@ class LowNormalizedMargin:
             # There are at least as many items as wanted with a class likelier than the given one by
             # 1e-6; so the margin need be known only where another class is the likeliest.
             rows = np.flatnonzero(counts.flags[start:stop] & DISAGREES)
-            block = read_rows(counts.pred_probs, start, stop)[rows]
-            row, given = np.arange(len(rows)), counts.labels[start:stop][rows].astype(np.intp)
-            top = block[row, block.argmax(axis=1)]
-            margins = (block[row, given] - top + block.dtype.type(1)) / block.dtype.type(2)
+            block = read_rows(counts.pred_probs, start, stop).take(rows, axis=0)
+            first = np.arange(0, block.size, block.shape[1])
+            given = block.take(first + counts.labels[start:stop][rows])
+            top = block.take(first + block.argmax(axis=1))
+            margins = (given - top + block.dtype.type(1)) / block.dtype.type(2)
             return start + rows, np.zeros(len(rows), dtype=np.intp), margins
 
         return _lowest(counts, stream, row_bytes=counts.pred_probs.strides[0])
@@ -206,7 +187,7 @@ class _Pruning:
             numbers = tuple(int(number) for number in self.num_to_remove_per_class)
             object.__setattr__(self, "num_to_remove_per_class", numbers)
 
-    def keep_counts(self, counts: ConfidentCounts) -> NDArray[np.int64]:
+    def keep_counts(self, counts: ConfidentCounts) -> NDArray[np.int32]:
         """Items to see as labelled i and truly j, shape (K, K): what is off the diagonal may go."""
         joint = keep_at_least(counts.joint, self.min_examples_per_class, self.frac_noise)
         if self.num_to_remove_per_class is None:
@@ -218,31 +199,6 @@ class _Pruning:
             )
         return scale_to(joint, np.array(self.num_to_remove_per_class), counts.label_counts)
 
-    def prunable(self, counts: ConfidentCounts) -> NDArray[np.int64]:
-        """Items of each class that may be selected, shape (K,): all, or none of a small class."""
-        least = max(1, self.min_examples_per_class)
-        return np.where(counts.label_counts > least, counts.label_counts, 0)
-
-    def mark_by_class(self, counts: ConfidentCounts, marks: NDArray[np.uint8]) -> None:
-        kept = self.keep_counts(counts).diagonal()
-
-        def stream(start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-            values = given_values(counts.labels, counts.pred_probs, start, stop)
-            return np.arange(start, stop), counts.labels[start:stop].astype(np.intp), values
-
-        wanted = np.clip(counts.label_counts - kept, 0, self.prunable(counts))
-        spans = counts.blocks.spans(len(marks), row_bytes=48)
-        dtype = working_dtype(counts.pred_probs)
-        mark_smallest(stream, spans, wanted, dtype, marks, BY_CLASS, counts.blocks)
-
-    def mark_by_rate(self, counts: ConfidentCounts, marks: NDArray[np.uint8]) -> None:
-        wanted = self.keep_counts(counts)
-        np.fill_diagonal(wanted, 0)
-        np.clip(wanted, 0, self.prunable(counts)[:, None], out=wanted)
-        mark_largest_margins(
-            counts.labels, counts.pred_probs, wanted.astype(np.int32), marks, BY_RATE, counts.blocks
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class PruneByClass(_Pruning):
@@ -252,9 +208,7 @@ class PruneByClass(_Pruning):
 
     def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
         """Mask of the selected items, shape (n,)."""
-        marks = counts.flags & SUSPECT
-        self.mark_by_class(counts, marks)
-        return _all_marked(marks, SUSPECT | BY_CLASS)
+        return _pruned(self, counts, BY_CLASS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,9 +222,7 @@ class PruneByNoiseRate(_Pruning):
 
     def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
         """Mask of the selected items, shape (n,)."""
-        marks = counts.flags & SUSPECT
-        self.mark_by_rate(counts, marks)
-        return _all_marked(marks, SUSPECT | BY_RATE)
+        return _pruned(self, counts, BY_RATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,10 +233,7 @@ class Both(_Pruning):
 
     def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
         """Mask of the selected items, shape (n,)."""
-        marks = counts.flags & SUSPECT
-        self.mark_by_class(counts, marks)
-        self.mark_by_rate(counts, marks)
-        return _all_marked(marks, SUSPECT | BY_CLASS | BY_RATE)
+        return _pruned(self, counts, BY_CLASS | BY_RATE)
 
 
 SELECTION_RULES: Mapping[str, type[SelectionRule]] = {
@@ -302,7 +251,7 @@ SELECTION_RULES: Mapping[str, type[SelectionRule]] = {
 """Every rule by its name, which is cleanlab's."""
 
 
-def keep_at_least(joint: NDArray[np.int64], least: int, frac_noise: float) -> NDArray[np.int64]:
+def keep_at_least(joint: NDArray[Any], least: int, frac_noise: float) -> NDArray[np.int32]:
     """Lower the off-diagonal of a joint until `least` items of each class are right.
 
     What the diagonal lacks is taken in equal parts from the row's other counts that are not zero;
@@ -313,23 +262,26 @@ def keep_at_least(joint: NDArray[np.int64], least: int, frac_noise: float) -> ND
     >>> keep_at_least(np.array([[0, 2, 2], [0, 5, 0], [1, 0, 4]]), 1, 1.0)
     array([[1, 1, 1],
            [0, 5, 0],
-           [1, 0, 4]])
+           [1, 0, 4]], dtype=int32)
     """
-    kept = np.maximum(joint.diagonal(), least)
-    others = np.maximum(np.count_nonzero(joint, axis=1) - 1, 1)
-    lowered = joint - ((kept - joint.diagonal()) / others)[:, None]
-    np.maximum(lowered, 0, out=lowered)
-    np.fill_diagonal(lowered, kept)
-    fewer = lowered * frac_noise
-    np.fill_diagonal(fewer, kept)
-    np.fill_diagonal(fewer, kept + (lowered - fewer).sum(axis=1))
-    whole: NDArray[np.int64] = fewer.astype(np.int64)  # towards zero, as the reference does
-    return whole
+    result = np.empty(joint.shape, dtype=np.int32)
+    for start, stop in Blocks(ROUNDED_AT_ONCE).spans(len(joint), 8 * len(joint)):
+        rows = joint[start:stop]
+        diagonal = np.arange(stop - start), np.arange(start, stop)
+        kept = np.maximum(rows[diagonal], least)
+        others = np.maximum(np.count_nonzero(rows, axis=1) - 1, 1)
+        lowered = rows - ((kept - rows[diagonal]) / others)[:, None]
+        np.maximum(lowered, 0, out=lowered)
+        fewer = lowered * frac_noise
+        fewer[diagonal] = lowered[diagonal] = kept
+        fewer[diagonal] += (lowered - fewer).sum(axis=1)
+        result[start:stop] = fewer  # towards zero, as the reference does
+    return result
 
 
 def scale_to(
-    joint: NDArray[np.int64], removed: NDArray[np.int64], label_counts: NDArray[np.int64]
-) -> NDArray[np.int64]:
+    joint: NDArray[Any], removed: NDArray[np.int64], label_counts: NDArray[np.int64]
+) -> NDArray[np.int32]:
     """Scale a joint's off-diagonal so that `removed` items of each class are off it."""
     true_given = np.ascontiguousarray(joint.T)
     with np.errstate(divide="ignore", invalid="ignore"):  # classes without noise are seen to below
@@ -339,8 +291,39 @@ def scale_to(
     np.fill_diagonal(scaled, label_counts - removed)
     noiseless = ~np.isfinite(scaled).all(axis=1)
     scaled[noiseless] = np.rint(np.nan_to_num(scaled[noiseless], posinf=0.0))
-    rounded: NDArray[np.int64] = round_rows(scaled).T.astype(np.int64)
-    return rounded
+    return np.ascontiguousarray(round_rows(scaled).T, dtype=np.int32)
+
+
+def _pruned(rule: _Pruning, counts: ConfidentCounts, wanted: np.uint8) -> NDArray[np.bool_]:
+    """Mask of the suspects that all wanted of the two pruning rules mark."""
+    kept = rule.keep_counts(counts)
+    small = counts.label_counts <= max(1, rule.min_examples_per_class)
+    most = np.where(small, 0, counts.label_counts)
+    marks = counts.flags & SUSPECT
+    if wanted & BY_CLASS:
+        lowest = np.clip(counts.label_counts - kept.diagonal(), 0, most)
+        _mark_lowest(counts, lowest, marks)
+    if wanted & BY_RATE:
+        np.fill_diagonal(kept, 0)
+        np.clip(kept, 0, most[:, None].astype(np.int32), out=kept)
+        mark_largest_margins(
+            counts.labels, counts.pred_probs, kept, marks, SUSPECT, BY_RATE, counts.blocks
+        )
+    return _all_marked(marks, SUSPECT | wanted)
+
+
+def _mark_lowest(
+    counts: ConfidentCounts, wanted: NDArray[np.int64], marks: NDArray[np.uint8]
+) -> None:
+    """Mark the items of each class with the lowest self-confidence."""
+
+    def stream(start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        values = given_values(counts.labels, counts.pred_probs, start, stop)
+        return np.arange(start, stop), counts.labels[start:stop].astype(np.intp), values
+
+    spans = counts.blocks.spans(len(marks), row_bytes=48)
+    dtype = working_dtype(counts.pred_probs)
+    mark_smallest(stream, spans, wanted, dtype, marks, BY_CLASS, counts.blocks)
 
 
 def _all_marked(marks: NDArray[np.uint8], wanted: np.uint8) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from labelfix.score.blocks import Blocks
 
-__all__ = ["class_sums", "count_labels", "given_values"]
+__all__ = ["PairwiseSum", "class_sums", "count_labels", "given_values"]
 
 LEAF = 2048
 """Values that a `PairwiseSum` keeps at most; below it NumPy sums as one. Decides no result."""
