@@ -478,7 +478,8 @@ class NumberStyle:
         fixed = len(decimals[0]) == len(decimals[-1])
         if otherwise and fixed and most and not any(text.endswith("0") for text in decimals):
             return replace(otherwise, decimals=most)
-        point = any(text and not text.strip("0") for text in decimals)
+        whole = sum(not text for text in decimals)
+        point = sum(bool(text) and not text.strip("0") for text in decimals) >= max(whole, 1)
         return cls(most, fixed=fixed, point=point)
 
     def fit(self, convention: Convention, box: Box, size: object = None) -> NDArray[np.float64]:

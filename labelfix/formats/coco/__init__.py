@@ -115,13 +115,18 @@ def read(path: Path, options: ReadOptions) -> Dataset:
 
 
 def _class_names(parsed: Parsed) -> tuple[tuple[str, ...], list[Problem]]:
-    ids = [category.id for category in parsed.categories]
-    names = [category.name for category in parsed.categories]
-    table = pl.DataFrame({"id": _ids(ids)})
+    """Name the classes, leaving out of `parsed` those with the id of another one."""
+    ids = _ids([category.id for category in parsed.categories])
     test = ~pl.col("id").is_first_distinct()
     tests = [(test, "with id {0.id!r} again", "its own id")]
-    _, problems = _judge(parsed, "categories", parsed.categories, table, tests)
-    return name_classes(names, ids, parsed.name), problems
+    left_out, problems = _judge(
+        parsed, "categories", parsed.categories, pl.DataFrame({"id": ids}), tests
+    )
+    parsed.categories = [parsed.categories[row] for row in (~left_out).arg_true()]
+    names = [category.name for category in parsed.categories]
+    return name_classes(
+        names, [category.id for category in parsed.categories], parsed.name
+    ), problems
 
 
 # ---------------------------------------------------------------- pictures

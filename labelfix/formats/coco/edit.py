@@ -83,6 +83,16 @@ def _warn_of_outdated(ids: list[str]) -> None:
     )
 
 
+def _ids(document: Document) -> list[Any]:  # JSON can hold anything
+    """Id of each annotation; None for one that has none, which no correction can name."""
+    try:
+        named = msgspec.json.decode(document.parts["annotations"], type=list[_Named])
+    except msgspec.ValidationError:  # something else among them
+        mixed = msgspec.json.decode(document.parts["annotations"])
+        return [one.get("id") if isinstance(one, dict) else None for one in mixed]
+    return [one.id for one in named]
+
+
 class _Pen:
     """Writes into a document the way it is written."""
 
@@ -92,8 +102,7 @@ class _Pen:
         self.outdated: list[str] = []
         """Annotations whose segmentation no longer fits."""
         self._spans = document.elements("annotations")
-        named = msgspec.json.decode(document.parts["annotations"], type=list[_Named])
-        self._ids: list[Id] = [one.id for one in named]
+        self._ids = _ids(document)
         sample = [_Element.of(document, span) for span in self._spans[:SAMPLE]]
         self._style = NumberStyle.of((t for one in sample for t in one.numbers("bbox")), JSON_STYLE)
         self._area_style = NumberStyle.of(
@@ -191,7 +200,7 @@ class _Pen:
 
     def _free_ids(self) -> Iterator[Id]:
         numbers = [key for key in self._ids if isinstance(key, int)]
-        if len(numbers) == len(self._ids):
+        if numbers or not self._ids:
             yield from itertools.count(max(numbers, default=0) + 1)
         taken = set(self._ids)
         yield from (key for n in itertools.count(1) if (key := f"new-{n}") not in taken)
@@ -202,7 +211,7 @@ class _Pen:
         if len(self._spans) > 1:
             return body[self._spans[0][1] : self._spans[1][0]].decode("latin-1")
         opening = body[self.document.span("annotations")[0] + 1 : self._spans[0][0]].decode()
-        return "," + (opening or Layout.of(self.document.text(self._spans[0])).comma[1:])
+        return Layout.of(self.document.text(self._spans[0])).comma_before(opening)
 
     def _fresh_list(self, new: list[str]) -> str:
         """Write a list of new annotations, laid out like the list of images."""
@@ -211,7 +220,7 @@ class _Pen:
         start, end = self.document.span("images")
         images = self.document.elements("images")
         opening = self.document.text((start + 1, images[0][0]))
-        comma = "," + (opening or Layout.of(self.document.text(images[0])).comma[1:])
+        comma = Layout.of(self.document.text(images[0])).comma_before(opening)
         return f"[{opening}{comma.join(new)}{self.document.text((images[-1][1], end - 1))}]"
 
 

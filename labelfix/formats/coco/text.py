@@ -160,6 +160,13 @@ class Layout:
             inner[start + len(bare) :],
         )
 
+    def comma_before(self, space: str) -> str:
+        """Write a comma between elements that start on lines of their own, or do not."""
+        if "\n" not in space:
+            return self.comma
+        blank = len(self.comma) - len(self.comma[1:].lstrip(" \t")) - 1
+        return self.comma[: 1 + blank] + space
+
     def list(self, tokens: list[str]) -> str:
         """Write a list."""
         return f"[{self.list_opening}{self.list_comma.join(tokens)}{self.list_closing}]"
