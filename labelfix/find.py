@@ -244,9 +244,10 @@ class _Case:
         labels: Any = data
         if isinstance(data, Dataset):
             labels, class_names = _labels_of(data), data.class_names
-        elif class_names is None:
-            class_names = _names_in(predictions)
-        models = [_as_predictions(one, class_names) for one in _each_model(predictions)]
+        given = _each_model(predictions)
+        if class_names is None:
+            class_names = next((m.class_names for m in given if isinstance(m, Predictions)), None)
+        models = [_as_predictions(one, class_names) for one in given]
         codes, models = _checked(labels, models, class_names)
         if isinstance(data, Dataset):
             ids = data.annotations
@@ -267,18 +268,15 @@ def _each_model(predictions: Any) -> list[Any]:
     """One model, or several: a list of matrices is told from a matrix in a list by its depth."""
     if not isinstance(predictions, list | tuple):
         return [predictions]
-    if len(predictions) and (isinstance(predictions[0], Predictions) or _depth(predictions[0]) > 1):
+    if not predictions:
+        raise InputError(Problem("predictions", "no models", "one or more"))
+    if isinstance(predictions[0], Predictions) or _depth(predictions[0]) > 1:
         return list(predictions)
     return [predictions]
 
 
 def _depth(values: Any) -> int:
     return int(getattr(values, "ndim", None) or np.ndim(values[0]) + 1)
-
-
-def _names_in(predictions: Any) -> tuple[str, ...] | None:
-    named = [one for one in _each_model(predictions) if isinstance(one, Predictions)]
-    return named[0].class_names if named else None
 
 
 def _as_predictions(one: Any, class_names: Sequence[str] | None) -> Predictions:
@@ -376,7 +374,9 @@ def _quality(
     found: Rivals,
 ) -> NDArray[np.float64]:
     if isinstance(score, str) and score in {"default", HeadToHead.name}:
-        return found.quality
+        score = HeadToHead()
+    if isinstance(score, HeadToHead):
+        return found.quality(score.slack)
     return label_quality(labels, pred_probs, score).astype(np.float64)
 
 

@@ -34,6 +34,9 @@ __all__ = [
     "weigh_duplicates",
 ]
 
+SLACK = 0.01
+"""Default of `head_to_head`."""
+
 
 class Rivals(NamedTuple):
     """The given class of each item and the likeliest other one.
@@ -52,11 +55,10 @@ class Rivals(NamedTuple):
     rival: NDArray[np.int64]
     rival_prob: NDArray[Any]
 
-    @property
-    def quality(self) -> NDArray[np.float64]:
+    def quality(self, slack: float) -> NDArray[np.float64]:
         """`head_to_head` of each item."""
-        given = self.given.astype(np.float64)
-        quality: NDArray[np.float64] = given / (given + self.rival_prob)
+        given = self.given.astype(np.float64) + slack
+        quality: NDArray[np.float64] = given / (given + self.rival_prob + slack)
         return quality
 
 
@@ -98,19 +100,26 @@ def rivals(
 
 
 def head_to_head(
-    labels: NDArray[np.int64], pred_probs: NDArray[Any], blocks: Blocks | None = None
+    labels: NDArray[np.int64],
+    pred_probs: NDArray[Any],
+    slack: float = SLACK,
+    *,
+    blocks: Blocks | None = None,
 ) -> NDArray[np.float64]:
-    """Label quality as the odds of the given class against the likeliest other one.
+    """Label quality as the chance of the given class against the likeliest other one alone.
 
-    quality = p[given] / (p[given] + max of p[other])
+    quality = (p[given] + slack) / (p[given] + slack + max of p[other] + slack)
 
-    So below 0.5 another class is likelier than the given one, and below 1/3 twice as likely. It
-    does not depend on how sharp the probabilities are: raising them all to a power changes no rank.
+    So below 0.5 another class is likelier than the given one, and below 1/3 about twice as likely.
+    What the other classes share among them does not count.
 
     Parameters
     ----------
     labels, pred_probs, blocks
         As for `rivals`.
+    slack
+        Probabilities that are much smaller are not told apart, as models seldom mean them: then how
+        likely the other class is decides.
 
     Returns
     -------
@@ -120,23 +129,31 @@ def head_to_head(
     Examples
     --------
     >>> head_to_head(np.array([0, 1]), np.array([[0.6, 0.2, 0.2], [0.6, 0.3, 0.1]])).round(2)
-    array([0.75, 0.33])
+    array([0.74, 0.34])
     """
-    return rivals(labels, pred_probs, blocks).quality
+    return rivals(labels, pred_probs, blocks).quality(slack)
 
 
 @dataclass(frozen=True, slots=True)
 class HeadToHead:
-    """The quality of `head_to_head`. The default score of `find_issues`."""
+    """The quality of `head_to_head`. The default score of `find_issues`.
+
+    Parameters
+    ----------
+    slack
+        See `head_to_head`.
+    """
 
     name: ClassVar[str] = "head_to_head"
+    slack: float = SLACK
 
     def score(
         self, labels: ArrayLike, pred_probs: ArrayLike, blocks: Blocks | None = None
     ) -> NDArray[np.float64]:
         """Quality of each label, shape (n,), in [0, 1], low = suspicious."""
         given, matrix, _ = as_arrays(labels, pred_probs)
-        return head_to_head(given.astype(np.int64, copy=False), matrix, blocks)
+        codes = given.astype(np.int64, copy=False)
+        return head_to_head(codes, matrix, self.slack, blocks=blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +166,13 @@ class OtherLikelier:
     ----------
     ratio
         1 selects whatever the model contradicts.
+    slack
+        See `head_to_head`.
     """
 
     name: ClassVar[str] = "other_likelier"
     ratio: float = 2.0
+    slack: float = SLACK
 
     def __post_init__(self) -> None:
         if not self.ratio > 0:
@@ -161,7 +181,8 @@ class OtherLikelier:
     def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
         """Mask of the selected items, shape (n,)."""
         found = rivals(counts.labels, counts.pred_probs, counts.blocks)
-        return found.rival_prob >= self.ratio * found.given
+        selected: NDArray[np.bool_] = found.quality(self.slack) <= 1 / (1 + self.ratio)
+        return selected
 
 
 @dataclass(frozen=True, eq=False)
