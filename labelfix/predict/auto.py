@@ -31,14 +31,15 @@ class Auto:
     candidates
         Models or their names, in the order to try them; None: those that suit the dataset.
     seconds
-        Start no further candidate after so many seconds.
+        Start no further candidate after so many seconds. None: try them all, which `most_rows`
+        bounds too, and which gives the same choice on every machine.
     most_rows
         On larger datasets, try on a random part of so many items; else on the whole first fold,
         which the winner then need not repeat.
     """
 
     candidates: tuple[Any, ...] | None = None
-    seconds: float = 120.0
+    seconds: float | None = None
     most_rows: int = 5_000
 
     name = "auto"
@@ -93,7 +94,7 @@ def choose(
     trials: list[_Trial] = []
     start = time.perf_counter()
     for model in models:
-        if trials and time.perf_counter() - start > auto.seconds:
+        if trials and auto.seconds is not None and time.perf_counter() - start > auto.seconds:
             break
         if progress:
             progress("choosing a model", len(trials), len(models))

@@ -68,7 +68,7 @@ class Pixels:
         dataset: Dataset,
         *,
         cache: Path | None,  # noqa: ARG002 # part of the protocol; cheaper than keeping it
-        progress: Progress | None,  # noqa: ARG002 # part of the protocol; seconds
+        progress: Progress | None,
     ) -> Inputs:
         """Load the images and describe each by (grey² + 3 colour² + gradients) numbers.
 
@@ -81,7 +81,9 @@ class Pixels:
             raise InputError(Problem("dataset", "no images", "an image for each item"))
         from labelfix.images import load
 
-        images = load(dataset.image_paths, size=self.size, mode="RGB", fit="stretch")
+        images = load(
+            dataset.image_paths, size=self.size, mode="RGB", fit="stretch", progress=progress
+        )
         values = np.concatenate(
             [self._describe(images[i : i + 1024]) for i in range(0, len(images), 1024)]
         )
