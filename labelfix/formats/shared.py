@@ -479,7 +479,8 @@ class NumberStyle:
         if otherwise and fixed and most and not any(text.endswith("0") for text in decimals):
             return replace(otherwise, decimals=most)
         whole = sum(not text for text in decimals)
-        point = sum(bool(text) and not text.strip("0") for text in decimals) >= max(whole, 1)
+        pointed = sum(bool(text) and not text.strip("0") for text in decimals)
+        point = pointed >= whole if whole or pointed else bool(otherwise and otherwise.point)
         return cls(most, fixed=fixed, point=point)
 
     def fit(self, convention: Convention, box: Box, size: object = None) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +19,7 @@ from labelfix.formats.shared import NumberStyle
 from labelfix.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from labelfix.formats.coco.document import Id
     from labelfix.formats.coco.text import Member
@@ -93,6 +93,12 @@ def _ids(document: Document) -> list[Any]:  # JSON can hold anything
     return [one.id for one in named]
 
 
+def _style(tokens: Iterable[str]) -> NumberStyle:
+    """How numbers are written: JSON pads none, and may hold fractions among whole numbers."""
+    style = NumberStyle.of(tokens, JSON_STYLE)
+    return replace(style, fixed=False, decimals=max(style.decimals, JSON_STYLE.decimals))
+
+
 class _Pen:
     """Writes into a document the way it is written."""
 
@@ -104,10 +110,8 @@ class _Pen:
         self._spans = document.elements("annotations")
         self._ids = _ids(document)
         sample = [_Element.of(document, span) for span in self._spans[:SAMPLE]]
-        self._style = NumberStyle.of((t for one in sample for t in one.numbers("bbox")), JSON_STYLE)
-        self._area_style = NumberStyle.of(
-            (t for one in sample for t in one.numbers("area")), JSON_STYLE
-        )
+        self._style = _style(token for one in sample for token in one.numbers("bbox"))
+        self._area_style = _style(token for one in sample for token in one.numbers("area"))
 
     def edits(self, edits: Mapping[str, Edit]) -> Iterator[Change]:
         """Give the changes within annotations."""
