@@ -21,7 +21,7 @@ from labelfix.schema import Dataset, Predictions
 from labelfix.score.inputs import check_labels_and_pred_probs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -320,14 +320,24 @@ def _label_column(file: TableFile, columns: list[str], label: str | None) -> str
 
 def _load_array(path: Path, name: str, *, mmap: bool) -> NDArray[Any]:
     try:
-        loaded = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                wanted = name if name in loaded.files else _only(path, loaded.files, name)
-                loaded = loaded[wanted]
+        with path.open("rb") as file:
+            if file.read(2) == b"PK":
+                file.seek(0)
+                return _from_archive(path, np.load(file, allow_pickle=False), name)
+        loaded: NDArray[Any] = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except InputError:
+        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(_unreadable(path, error)) from error
-    return np.asarray(loaded) if not isinstance(loaded, np.memmap) else loaded
+    return loaded
+
+
+def _from_archive(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    """Take the one array, or the one of that name."""
+    if name in arrays or len(arrays) == 1:
+        return arrays[name if name in arrays else next(iter(arrays))]
+    found = "the arrays " + ", ".join(arrays) if arrays else "no array"
+    raise InputError(Problem(str(path), found, f"one array, or one called {name!r}"))
 
 
 def _unreadable(path: Path, error: Exception) -> Problem:
@@ -337,13 +347,6 @@ def _unreadable(path: Path, error: Exception) -> Problem:
         fix = "save it as an array of numbers, or of text: array.astype(str)"
         return Problem(str(path), "pickled objects, which are never loaded", expected, fix)
     return Problem(str(path), f"a file that does not read ({error})", expected)
-
-
-def _only(path: Path, names: list[str], wanted: str) -> str:
-    if len(names) != 1:
-        found = "the arrays " + ", ".join(names) if names else "no array"
-        raise InputError(Problem(str(path), found, f"one array, or one called {wanted!r}"))
-    return names[0]
 
 
 def _aligned(given: Rows, model: Rows) -> Any:  # an array or a table

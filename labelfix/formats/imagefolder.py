@@ -79,7 +79,8 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     fatal += _spelled_twice(path, classes)
     fatal += _too_few(path, classes)
     if fatal or (bad and not options.skip_bad):
-        raise InputError(fatal + sorted(bad, key=lambda problem: problem.where))
+        listed = [] if options.skip_bad else sorted(bad, key=lambda problem: problem.where)
+        raise InputError(fatal + listed)
     _warn_of_strays(path, tree, depth)
     items = _items([images[row] for row in good], depth)
     return Dataset(

@@ -64,15 +64,15 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     names = class_names_of(labels)
     few = [] if len(names) > 1 else [_too_few(path, roles, names)]
     if few or (bad.problems and not options.skip_bad):
-        raise InputError([*few, *bad.listed()])
+        raise InputError(few + ([] if options.skip_bad else bad.listed()))
     _warn_of_like_names(path, names)
     kept = file.table[good].select(roles.rest)
-    rest = pl.DataFrame(map(_typed, kept)) if file.is_text else kept
+    rest = kept.with_columns(map(_typed, kept)) if file.is_text else kept
     features = _features(path, rest, labels, roles, options)
     item_id = _item_ids(known, good).alias("item_id")
     items = known[good].drop("label", "id", strict=False)
     return Dataset(
-        items=pl.DataFrame([item_id, *items, *rest]),
+        items=pl.DataFrame([item_id]).hstack(items).hstack(rest),
         annotations=pl.DataFrame([item_id.alias("annotation_id"), item_id, labels]),
         class_names=names,
         format="table",
@@ -139,8 +139,8 @@ def _roles(file: TableFile, options: ReadOptions) -> _Roles:
     split = next(iter(_called(others, ("split",))), None)
     used = {label, image, ids, group, split} | ({"width", "height"} if image else set())
     rest = tuple(name for name in table.columns if name not in used)
-    taken = {"item_id", "path" if image else "", "group" if group else "", "split" if split else ""}
-    if clash := [name for name in rest if name in taken]:
+    known = {"item_id": True, "path": image, "group": group, "split": split}
+    if clash := [name for name in rest if known.get(name)]:
         fix = "rename it, or name it as what it is"
         raise InputError(
             Problem(f"{path}, column {name!r}", "a name that labelfix uses itself", fix=fix)
@@ -205,7 +205,7 @@ def _text(file: TableFile, column: str, name: str) -> pl.Series:
     """Take a column of names as text; an empty one is missing."""
     cells = file.table[column]
     kind = cells.dtype
-    if kind.is_integer() or kind in {pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null}:
+    if kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null):
         return cells.cast(pl.String).replace("", None).alias(name)
     raise InputError(
         Problem(
@@ -329,7 +329,7 @@ def _features(
 
 
 def _is_feature(kind: pl.DataType) -> bool:
-    return kind.is_numeric() or kind in {pl.Boolean, pl.String, pl.Categorical, pl.Enum}
+    return kind.is_numeric() or kind in (pl.Boolean, pl.String, pl.Categorical, pl.Enum)
 
 
 def _refuse_features(path: Path, rest: pl.DataFrame, asked: tuple[str, ...]) -> None:

@@ -78,8 +78,9 @@ def open_table(path: Path) -> TableFile:
     Raises
     ------
     InputError
-        If it is no table, cannot be read, has no rows, names a column twice, is not UTF-8, or its quotes do not
-        pair. Rows with too few or too many fields are left to the caller, in `TableFile.bad`.
+        If it is no table, cannot be read, has no rows, names a column twice, is not UTF-8, or its
+        quotes do not pair. Rows with too few or too many fields are left to the caller, in
+        `TableFile.bad`.
     """
     suffix = path.suffix.lower()
     if not path.is_file() or not is_table(path):
@@ -154,9 +155,9 @@ def _read_slowly(path: Path, delimiter: str, header: list[str]) -> TableFile:
         records.pop()
     width = len(header)
     rows = [[cell or None for cell in [*record, *[""] * width][:width]] for record in records]
-    file = TableFile(
-        path, pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
-    )
+    table = pl.DataFrame(rows, schema=[(str(k), pl.String) for k in range(width)], orient="row")
+    table.columns = header  # the constructor would give a column without a name one
+    file = TableFile(path, table)
     for row, record in enumerate(records):
         if record and len(record) != width:
             file.bad[row] = file.problem(row, f"{len(record)} fields", f"{width}, as in the header")
