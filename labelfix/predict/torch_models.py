@@ -148,12 +148,12 @@ class Training:
     """
 
     samples: int = 48_000
-    epochs: tuple[int, int] = (10, 60)
+    epochs: tuple[int, int] = (10, 100)
     batch_size: int = 64
     learning_rate: float = 6e-3
     weight_decay: float = 1e-2
     warm_up: float = 0.25
-    forgiveness: float = 0.5
+    forgiveness: float = 0.3
     label_smoothing: float = 0.0
     settle: float = 0.5
     views: int = 8
@@ -250,7 +250,7 @@ class SmallConvNet:
     channels: tuple[int, ...] = (16, 32, 64, 128)
     convolutions: int = 2
     size: int | None = None
-    sizes: tuple[int, int] = (16, 48)
+    sizes: tuple[int, int] = (16, 32)
     fit: Fit = "pad"
     training: Training = field(default_factory=Training)
     device: str | None = None
