@@ -21,32 +21,37 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WITHOUT_EXTRAS = """
-import sys
-for name in ("torch", "torchvision", "cleanlab", "pandas", "matplotlib"):
-    sys.modules[name] = None
-import socket
-def refuse(*_, **__): raise OSError("no network")
+import socket, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "torchvision", "cleanlab", "pandas", "pyarrow"}:
+            raise ModuleNotFoundError(name)
+
+def refuse(*_, **__):
+    raise OSError("no network here")
+
+sys.meta_path.insert(0, Missing())
 socket.socket.connect = refuse
 from labelfix.cli import main
-sys.exit(main(["demo"]))
+sys.exit(main(["demo", "--out", sys.argv[1]]))
 """
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Run the demo once, in a fresh process, with the base install and no network."""
-    folder = tmp_path_factory.mktemp("demo")
+    folder = tmp_path_factory.mktemp("demo") / "digits demo"
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_EXTRAS],
-        cwd=folder,
-        env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")},
+        [sys.executable, "-c", WITHOUT_EXTRAS, str(folder)],
+        env=os.environ | {"LABELFIX_CACHE": str(folder.parent / "cache")},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return folder / "labelfix-demo", done.stdout
+    return folder, done.stdout
 
 
 def test_the_demo_finds_most_of_what_it_planted_and_says_so(demo: tuple[Path, str]) -> None:
@@ -57,8 +62,8 @@ def test_the_demo_finds_most_of_what_it_planted_and_says_so(demo: tuple[Path, st
     assert truth.height == round(RATE * 1797)
     assert found > 0.9 * truth.height
     assert re.search(f"Found {found} of the {truth.height}", shown)
-    assert "labelfix-demo/run/report.html" in shown
-    assert "labelfix show labelfix-demo/run" in shown
+    assert str(folder / "run/report.html") in shown
+    assert f"labelfix show '{folder / 'run'}'" in shown
 
 
 def test_the_demo_is_a_real_image_folder_and_the_truth_is_outside(demo: tuple[Path, str]) -> None:
