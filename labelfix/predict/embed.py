@@ -322,10 +322,13 @@ def _digest(module: Any) -> str:
     """Hash a module's structure and weights; what is a digest already stays."""
     if isinstance(module, str):
         return module
+    import torch
+
     digest = hashlib.blake2b(repr(module).encode(), digest_size=16)
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        content = tensor.detach().cpu().reshape(-1).view(torch.uint8)  # NumPy knows no bfloat16
+        digest.update(content.numpy().tobytes())
     return digest.hexdigest()
 
 
