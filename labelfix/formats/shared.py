@@ -475,7 +475,7 @@ class NumberStyle:
         if not decimals:
             return otherwise or cls()
         most = len(decimals[len(decimals) * 9 // 10])  # small numbers have some more in %g
-        fixed = len(decimals[0]) == len(decimals[-1])
+        fixed = len(decimals[0]) == len(decimals[-1]) and {*decimals} != {"0"}
         if otherwise and fixed and most and not any(text.endswith("0") for text in decimals):
             return replace(otherwise, decimals=most)
         whole = sum(not text for text in decimals)

@@ -68,17 +68,17 @@ STYLE_FILES = 200
 
 
 def recognises(path: Path) -> bool:
-    """Whether `path` is a folder with VOC files in it, in `Annotations` or one folder down."""
+    """Whether `path` is a folder with VOC files in it, below `Annotations` or one folder down."""
     if not path.is_dir():
         return False
-    folders = [path, path / "Annotations"]
-    folders += sorted(entry for entry in path.iterdir() if entry.is_dir())
+    own = path / "Annotations"
+    folders = [path, *sorted(entry for entry in path.iterdir() if entry.is_dir())]
+    if own.is_dir():
+        folders += [Path(place, name) for place, names, _ in os.walk(own) for name in names]
     return any(_is_voc(file) for folder in folders if (file := _some_xml(folder)))
 
 
 def _some_xml(folder: Path) -> Path | None:
-    if not folder.is_dir():
-        return None
     with os.scandir(folder) as entries:
         for _, entry in zip(range(GLANCE), entries, strict=False):
             if _is_xml(entry.name):
