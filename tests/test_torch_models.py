@@ -265,7 +265,7 @@ def test_no_change_leaves_images_as_they_are() -> None:
 
 
 def test_drawn_characters_are_not_mirrored_unless_asked() -> None:
-    still = Augment(rotate=0, scale=0, shear=0, shift=0)
+    still = Augment(rotate=0, scale=0, stretch=0, shear=0, shift=0, contrast=0)
     images = torch.rand(64, 1, 8, 8)
     draw = torch.Generator().manual_seed(0)
     flipped = dataclasses.replace(still, flip=True)(images, draw)
@@ -280,11 +280,11 @@ def test_drawn_characters_are_not_mirrored_unless_asked() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        Augment(30, 0, 0, 0, 0),
-        Augment(0, 0.3, 0, 0, 0),
-        Augment(0, 0, 0.3, 0, 0),
-        Augment(0, 0, 0, 0.3, 0),
-        Augment(0, 0, 0, 0, 0.3),
+        Augment(30, 0, 0, 0, 0, 0),
+        Augment(0, 0.3, 0, 0, 0, 0),
+        Augment(0, 0, 0.3, 0, 0, 0),
+        Augment(0, 0, 0, 0.3, 0, 0),
+        Augment(0, 0, 0, 0, 0.3, 0),
         Augment(0, 0, 0, 0, 0, 0.3),
     ],
     ids=["rotate", "scale", "stretch", "shear", "shift", "contrast"],

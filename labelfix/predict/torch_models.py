@@ -75,7 +75,7 @@ class Augment:
     stretch: float = 0.0
     shear: float = 0.15
     shift: float = 0.1
-    contrast: float = 0.0
+    contrast: float = 0.4
     flip: bool = False
 
     def __call__(
