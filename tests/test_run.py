@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -18,7 +19,7 @@ from labelfix.errors import InputError, LabelfixWarning, RunError
 from labelfix.run import FindOptions, find, open_run
 from labelfix.run import directory as directory_module
 from labelfix.run.atomic import replacing
-from labelfix.run.record import decode, encode
+from labelfix.run.record import RunRecord, encode
 from labelfix.schema import FOLDS, ISSUES, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def test_the_record_says_what_was_run(table: FindOptions, tmp_path: Path) -> Non
     assert info.findings.flagged == open_run(tmp_path / "run").issues["flagged"].sum()
     assert sum(info.findings.flagged_by_kind.values()) == info.findings.flagged
     assert 0 < info.findings.errors_at_least <= N
-    assert decode(encode(info)) == info
+    assert msgspec.json.decode(encode(info), type=RunRecord) == info
 
 
 def test_every_file_that_can_carry_it_says_its_version(table: FindOptions, tmp_path: Path) -> None:
@@ -391,6 +392,16 @@ def test_a_run_of_another_version_says_what_to_do(
     (tmp_path / "run/run.json").write_text(json.dumps({"schema_version": version, "new": record}))
     with pytest.raises(RunError, match=advice):
         open_run(tmp_path / "run")
+
+
+def test_a_run_of_another_version_on_the_same_data_is_replaced(
+    table: FindOptions, tmp_path: Path
+) -> None:
+    run = find(table, tmp_path / "run")
+    old = {"schema_version": 0, "dataset": {"fingerprint": run.info.dataset.fingerprint}}
+    (tmp_path / "run/run.json").write_text(json.dumps(old))
+    find(table, tmp_path / "run")
+    assert open_run(tmp_path / "run").info.options == table
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"schema_version": 1}'])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class Heatmap:
         return self.side * len(self.names)
 
 
-def heatmap(joint: NDArray[np.int64], class_names: Sequence[str], most: int) -> Heatmap:
+def heatmap(joint: NDArray[np.integer[Any]], class_names: Sequence[str], most: int) -> Heatmap:
     """Lay out a confident joint.
 
     Parameters
@@ -113,7 +113,7 @@ def heatmap(joint: NDArray[np.int64], class_names: Sequence[str], most: int) -> 
     )
 
 
-def _most_confused(mistakes: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def _most_confused(mistakes: NDArray[np.integer[Any]], most: int) -> NDArray[np.int64]:
     """Pick classes pair by pair, the largest count first, until there are `most`."""
     if len(mistakes) <= most:
         return np.arange(len(mistakes))

@@ -81,7 +81,7 @@ class Facts:
 def render(
     dataset: Dataset,
     issues: pl.DataFrame,
-    joint: NDArray[np.int64],
+    joint: NDArray[np.integer[Any]],
     facts: Facts,
     layout: Layout = Layout(),
 ) -> str:

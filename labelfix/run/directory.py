@@ -16,13 +16,13 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from labelfix.errors import InputError, Problem, RunError
 from labelfix.run.atomic import replacing, sweep
-from labelfix.run.record import RunRecord, decode, encode
+from labelfix.run.record import RunRecord, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,8 @@ __all__ = [
     "unfinished",
     "write_run",
 ]
+
+Record = TypeVar("Record")
 
 SCHEMA_VERSION = 1
 """Of the files of a run; equal to `labelfix.schema.SCHEMA_VERSION`, which is dear to import."""
@@ -205,9 +207,7 @@ def check_free(out: Path) -> None:
         return
     if not out.is_dir():
         raise RunError(f"{out}: is a file; give a directory that does not exist yet")
-    if (out / RECORD).is_file():
-        _read_record(out / RECORD)
-    elif not is_unfinished(out) and any(out.iterdir()):
+    if _fingerprint_in(out) is None and any(out.iterdir()):
         raise RunError(
             f"{out}: holds other files and no run of labelfix; "
             "give a directory that does not exist yet"
@@ -295,12 +295,22 @@ def _write_table(path: Path, table: pl.DataFrame) -> None:
         table.write_parquet(file, metadata={"labelfix_schema_version": str(SCHEMA_VERSION)})
 
 
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+class _Fingerprinted(msgspec.Struct):
+    fingerprint: str
+
+
+class _Identity(_Versioned):
+    """As much of run.json as tells a run of whatever version from other files."""
+
+    dataset: _Fingerprinted
+
+
 def _read_record(path: Path) -> RunRecord:
-    try:
-        data = path.read_bytes()
-        version = msgspec.json.decode(data, type=_Versioned).schema_version
-    except (OSError, msgspec.DecodeError) as error:
-        raise RunError(f"{path}: not a record of labelfix: {error}") from error
+    version = _decoded(path, _Versioned, "not a record of labelfix").schema_version
     if version != SCHEMA_VERSION:
         age = "a newer" if version > SCHEMA_VERSION else "an older"
         what = "upgrade labelfix" if version > SCHEMA_VERSION else "make the run again"
@@ -308,14 +318,14 @@ def _read_record(path: Path) -> RunRecord:
             f"{path}: written by {age} labelfix (files of version {version}; "
             f"this one reads {SCHEMA_VERSION}); {what}"
         )
+    return _decoded(path, RunRecord, "damaged; make the run again")
+
+
+def _decoded(path: Path, kind: type[Record], otherwise: str) -> Record:
     try:
-        return decode(data)
-    except msgspec.DecodeError as error:
-        raise _damaged(path, error) from error
-
-
-class _Versioned(msgspec.Struct):
-    schema_version: int
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as error:
+        raise RunError(f"{path}: {otherwise} ({error})") from error
 
 
 def _fingerprint_in(out: Path) -> str | None:
@@ -323,16 +333,12 @@ def _fingerprint_in(out: Path) -> str | None:
     if is_unfinished(out):
         return _started(out).fingerprint
     if (out / RECORD).is_file():
-        return _read_record(out / RECORD).dataset.fingerprint
+        return _decoded(out / RECORD, _Identity, "not a record of labelfix").dataset.fingerprint
     return None
 
 
 def _started(out: Path) -> _Started:
-    path = out / PARTIAL / STARTED
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Started)
-    except msgspec.DecodeError as error:
-        raise _damaged(path, error) from error
+    return _decoded(out / PARTIAL / STARTED, _Started, "damaged; remove the directory")
 
 
 def _command_of(out: Path) -> str:

@@ -1,6 +1,6 @@
 """What run.json holds: everything one needs to say what was run, on what, and with what.
 
-Frozen structs; `decode(encode(record)) == record`. Light to import: neither numpy nor polars.
+Frozen structs, light to import: neither numpy nor polars.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ __all__ = [
     "Findings",
     "ModelRecord",
     "RunRecord",
-    "decode",
     "encode",
     "versions",
 ]
@@ -143,11 +142,6 @@ def encode(record: msgspec.Struct) -> bytes:
     }
     """
     return msgspec.json.format(msgspec.json.encode(record, enc_hook=_plain), indent=2) + b"\n"
-
-
-def decode(data: bytes) -> RunRecord:
-    """Read run.json. Fields that a later labelfix added are let through."""
-    return msgspec.json.decode(data, type=RunRecord)
 
 
 def versions() -> dict[str, str]:
