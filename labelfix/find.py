@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -30,11 +30,9 @@ from labelfix.score.neighbors import (
     nearest_neighbors,
     neighbor_pred_probs,
 )
-from labelfix.score.quality import label_quality
-from labelfix.score.selection import select_issues
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -44,6 +42,18 @@ if TYPE_CHECKING:
 __all__ = ["Assessment", "Summary", "Weighing", "assess", "find_issues"]
 
 Engine = Literal["labelfix", "cleanlab"]
+
+
+class _Defaults(NamedTuple):
+    score: str
+    select: str
+
+
+DEFAULTS: Mapping[str, _Defaults] = {
+    "labelfix": _Defaults(HeadToHead.name, OtherLikelier.name),
+    "cleanlab": _Defaults("self_confidence", "prune_by_noise_rate"),
+}
+"""What "default" means, by engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +133,14 @@ def find_issues(
         `Predictions`, or class probabilities, shape (n, K), rows sum to one, or a list of several:
         one a model. Rows in item order.
     score
-        What `quality` is: "default" (`HeadToHead`), a name of `labelfix.score.QUALITY_SCORES`, or a
-        score.
+        What `quality` is: "default" ("head_to_head"), a name of `labelfix.score.QUALITY_SCORES`, or
+        a score.
     select
-        What is flagged: "default" (`OtherLikelier`), a name of `labelfix.score.SELECTION_RULES`, or
-        a rule.
+        What is flagged: "default" ("other_likelier"), a name of `labelfix.score.SELECTION_RULES`,
+        or a rule.
     engine
-        "cleanlab" lets cleanlab do the scoring and the selection; it must be installed.
+        "cleanlab" lets cleanlab do the scoring and the selection; it must be installed. "default"
+        then means cleanlab's own defaults, "self_confidence" and "prune_by_noise_rate".
     class_names
         Of the columns, where neither the data nor the predictions know them.
     weighing
@@ -191,6 +202,8 @@ def assess(
     >>> assess([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]]).summary.classes.rows()
     [('0', 1, 0, 1), ('1', 2, 1, 0)]
     """
+    if engine not in DEFAULTS:
+        raise InputError(Problem("engine", repr(engine), f"one of {', '.join(DEFAULTS)}"))
     weighing = weighing or Weighing()
     case = _Case.of(data, predictions, class_names)
     neighbors = _all_neighbors(case.models, weighing, progress)
@@ -306,32 +319,38 @@ def _checked(
     problems: list[Problem] = []
     checked: list[Predictions] = []
     codes = np.empty(0, dtype=np.int64)
-    for number, model in enumerate(models):
-        where = "" if len(models) == 1 else f"model {number + 1}, "
+    for number, model in enumerate(models, start=1):
+        where = "" if len(models) == 1 else f"model {number}, "
         try:
-            codes, matrix, names = check_labels_and_pred_probs(
-                labels, model.pred_probs, class_names
-            )
-            train = model.train_pred_probs
-            if train is not None:
-                _, train, _ = check_labels_and_pred_probs(labels, train, names)
+            codes, one = _check_one(labels, model, class_names)
+            checked.append(one)
         except InputError as error:
-            problems += [replace(one, where=where + one.where) for one in error.problems]
-            continue
-        problems += _length_problems(model, len(codes), where)
-        checked.append(replace(model, pred_probs=matrix, train_pred_probs=train, class_names=names))
+            problems += [replace(found, where=where + found.where) for found in error.problems]
     if problems:
-        raise InputError(list(dict.fromkeys(problems)))
+        raise InputError(problems)
     return codes, checked
 
 
-def _length_problems(model: Predictions, n: int, where: str) -> list[Problem]:
+def _check_one(
+    labels: Any, model: Predictions, class_names: Sequence[str] | None
+) -> tuple[NDArray[np.int64], Predictions]:
+    codes, pred_probs, names = check_labels_and_pred_probs(labels, model.pred_probs, class_names)
+    problems: list[Problem] = []
+    train = model.train_pred_probs
+    if train is not None:
+        try:
+            _, train, _ = check_labels_and_pred_probs(codes, train, names)
+        except InputError as error:
+            problems += [replace(found, where="train_pred_probs") for found in error.problems]
     rows = {"embeddings": model.embeddings, "duplicate_group": model.duplicate_group}
-    return [
-        Problem(where + name, f"{len(values)} rows", f"{n}, one an item")
+    problems += [
+        Problem(name, f"{len(values)} rows", f"{len(codes)}, one an item")
         for name, values in rows.items()
-        if values is not None and len(values) != n
+        if values is not None and len(values) != len(codes)
     ]
+    if problems:
+        raise InputError(problems)
+    return codes, replace(model, pred_probs=pred_probs, train_pred_probs=train, class_names=names)
 
 
 def _all_neighbors(
@@ -366,6 +385,17 @@ def _combine(case: _Case, neighbors: list[Neighbors], weighing: Weighing) -> Com
     return combine(case.labels, sources, duplicate_group=group, pool=weighing.pool)
 
 
+def _scorers(engine: Engine) -> Any:  # a module has no narrower type
+    """Choose who scores and selects: two modules with the same functions."""
+    if engine == "cleanlab":
+        from labelfix.score import reference
+
+        return reference
+    from labelfix import score
+
+    return score
+
+
 def _quality(
     labels: NDArray[np.int64],
     pred_probs: NDArray[Any],
@@ -373,21 +403,27 @@ def _quality(
     engine: Engine,
     found: Rivals,
 ) -> NDArray[np.float64]:
-    if isinstance(score, str) and score in {"default", HeadToHead.name}:
-        score = HeadToHead()
-    if isinstance(score, HeadToHead):
-        return found.quality(score.slack)
-    return label_quality(labels, pred_probs, score).astype(np.float64)
+    chosen = DEFAULTS[engine].score if score == "default" else score
+    if chosen == HeadToHead.name:
+        chosen = HeadToHead()
+    if isinstance(chosen, HeadToHead):
+        return found.quality(chosen.slack)
+    quality: NDArray[Any] = _scorers(engine).label_quality(labels, pred_probs, chosen)
+    return quality.astype(np.float64)
 
 
 def _flagged(
     counts: ConfidentCounts, select: str | SelectionRule, engine: Engine
 ) -> NDArray[np.bool_]:
-    if isinstance(select, str) and select in {"default", OtherLikelier.name}:
-        select = OtherLikelier()
-    if isinstance(select, str):
-        return select_issues(counts.labels, counts.pred_probs, select)
-    return select.select(counts)
+    chosen = DEFAULTS[engine].select if select == "default" else select
+    if chosen == OtherLikelier.name:
+        chosen = OtherLikelier()
+    if isinstance(chosen, OtherLikelier):
+        return chosen.select(counts)
+    flagged: NDArray[np.bool_] = _scorers(engine).select_issues(
+        counts.labels, counts.pred_probs, chosen
+    )
+    return flagged
 
 
 def _table(

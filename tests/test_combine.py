@@ -65,7 +65,7 @@ class TestHeadToHead:
         pred_probs = rng.dirichlet(np.ones(5), 200)
         labels = rng.integers(5, size=200)
         expected = [
-            (row[k] + 0.01) / (row[k] + np.delete(row, k).max() + 0.02)
+            (row[k] + 0.05) / (row[k] + np.delete(row, k).max() + 0.1)
             for row, k in zip(pred_probs, labels, strict=True)
         ]
         np.testing.assert_allclose(head_to_head(labels, pred_probs), expected)
@@ -112,9 +112,10 @@ class TestHeadToHead:
 
 class TestOtherLikelier:
     def test_selects_what_another_class_beats_by_the_ratio(self) -> None:
-        pred_probs = np.array([[0.6, 0.4], [0.4, 0.6], [0.25, 0.75], [0.1, 0.9]])
+        pred_probs = np.array([[0.6, 0.4], [0.45, 0.55], [0.25, 0.75], [0.1, 0.9]])
         counts = count_confident(np.zeros(4, dtype=int), pred_probs)
         np.testing.assert_array_equal(OtherLikelier().select(counts), [False, False, True, True])
+        np.testing.assert_array_equal(OtherLikelier(4).select(counts), [False, False, False, True])
         np.testing.assert_array_equal(
             OtherLikelier(3, 0).select(counts), [False, False, True, True]
         )

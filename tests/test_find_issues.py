@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from labelfix.errors import InputError
+from labelfix.errors import InputError, LabelfixWarning
 from labelfix.find import Weighing, assess, find_issues
 from labelfix.schema import CLASS_KINDS, ISSUES, Dataset, Predictions
 from labelfix.score.combine import HeadToHead, OtherLikelier
@@ -214,6 +214,25 @@ class TestBadInput:
             find_issues(labels, predictions)
         assert [p.where for p in caught.value.problems] == ["embeddings", "duplicate_group"]
 
+    def test_what_was_said_in_training_is_checked_too(self) -> None:
+        labels, pred_probs = problem()
+        bad = pred_probs.astype(np.float32)
+        bad[5] = -1
+        with pytest.raises(InputError, match=r"train_pred_probs: .*row 5"):
+            find_issues(labels, Predictions(pred_probs, NAMES, train_pred_probs=bad))
+
+    def test_rows_that_nearly_sum_to_one_are_mended_with_a_warning(self) -> None:
+        labels, pred_probs = problem()
+        nearly = pred_probs * 1.0005
+        with pytest.warns(LabelfixWarning, match="sum"):
+            mended = find_issues(
+                labels, Predictions(nearly, NAMES, train_pred_probs=nearly.astype(np.float32))
+            )
+        whole = Predictions(pred_probs, NAMES, train_pred_probs=pred_probs.astype(np.float32))
+        np.testing.assert_allclose(
+            mended["quality"], find_issues(labels, whole)["quality"], rtol=1e-5
+        )
+
     def test_several_labels_an_item(self) -> None:
         data = dataset(np.array([0, 1]))
         twice = Dataset(data.items[:1], data.annotations, NAMES, "memory")
@@ -231,11 +250,11 @@ class TestBadInput:
 
 
 class TestChoices:
-    def test_flagged_by_default_is_what_another_class_beats_twice(self) -> None:
+    def test_flagged_by_default_is_what_another_class_clearly_beats(self) -> None:
         issues = find_issues(*problem())
-        assert issues["flagged"].equals(issues["quality"] <= 1 / 3)
+        assert issues["flagged"].equals(issues["quality"] <= 0.4)
         assert issues.equals(
-            find_issues(*problem(), score=HeadToHead(0.01), select=OtherLikelier(2))
+            find_issues(*problem(), score=HeadToHead(0.05), select=OtherLikelier(1.5))
         )
 
     @pytest.mark.parametrize("rule", list(SELECTION_RULES))
@@ -250,6 +269,21 @@ class TestChoices:
         assert issues["quality"].is_sorted()
         in_order = issues.sort(pl.col("item_id").cast(int))
         np.testing.assert_array_equal(in_order["quality"], self_confidence(labels, pred_probs))
+
+    def test_cleanlab_can_do_the_scoring_and_the_selection(self) -> None:
+        cleanlab = pytest.importorskip("cleanlab")
+        labels, pred_probs = problem()
+        issues = find_issues(labels, pred_probs, engine="cleanlab")
+        in_order = issues.sort(pl.col("item_id").cast(int))
+        mask = cleanlab.filter.find_label_issues(labels, pred_probs)
+        np.testing.assert_array_equal(in_order["flagged"], mask)
+        np.testing.assert_array_equal(
+            in_order["quality"], cleanlab.rank.get_label_quality_scores(labels, pred_probs)
+        )
+        ours = find_issues(
+            labels, pred_probs, score="self_confidence", select="prune_by_noise_rate"
+        )
+        assert issues.equals(ours)
 
     def test_weighing_can_leave_evidence_out(self) -> None:
         labels, pred_probs = problem()

@@ -34,7 +34,7 @@ __all__ = [
     "weigh_duplicates",
 ]
 
-SLACK = 0.01
+SLACK = 0.05
 """Default of `head_to_head`."""
 
 
@@ -110,16 +110,16 @@ def head_to_head(
 
     quality = (p[given] + slack) / (p[given] + slack + max of p[other] + slack)
 
-    So below 0.5 another class is likelier than the given one, and below 1/3 about twice as likely.
-    What the other classes share among them does not count.
+    So below 0.5 another class is likelier than the given one, and below 0.4 about one and a half
+    times as likely. What the rest of the classes share among them does not count.
 
     Parameters
     ----------
     labels, pred_probs, blocks
         As for `rivals`.
     slack
-        Probabilities that are much smaller are not told apart, as models seldom mean them: then how
-        likely the other class is decides.
+        Probabilities that are much smaller are not told apart, as few models mean them: what the
+        model thinks instead decides then.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def head_to_head(
     Examples
     --------
     >>> head_to_head(np.array([0, 1]), np.array([[0.6, 0.2, 0.2], [0.6, 0.3, 0.1]])).round(2)
-    array([0.74, 0.34])
+    array([0.72, 0.35])
     """
     return rivals(labels, pred_probs, blocks).quality(slack)
 
@@ -171,7 +171,7 @@ class OtherLikelier:
     """
 
     name: ClassVar[str] = "other_likelier"
-    ratio: float = 2.0
+    ratio: float = 1.5
     slack: float = SLACK
 
     def __post_init__(self) -> None:

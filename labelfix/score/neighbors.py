@@ -251,7 +251,7 @@ def neighbor_quality(
     --------
     >>> embeddings = [[1.0, 0.0], [1.0, 0.1], [0.9, 0.0], [0.0, 1.0], [0.1, 1.0], [0.0, 0.9]]
     >>> neighbor_quality([1, 0, 0, 1, 1, 1], embeddings, k=2).round(2)
-    array([0.23, 0.44, 0.44, 0.88, 0.88, 0.88])
+    array([0.25, 0.45, 0.44, 0.85, 0.85, 0.85])
     """
     given = np.asarray(labels, dtype=np.int64)
     neighbors = nearest_neighbors(embeddings, k)
