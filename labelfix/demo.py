@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 
     from labelfix.run import Progress
 
-__all__ = ["MODEL", "RATE", "SEED", "Demo", "make_digits", "run_demo"]
+__all__ = ["MODEL", "RATE", "Demo", "make_digits", "run_demo"]
 
 RATE = 0.08
 """Share of the labels that are replaced, each by any of the nine others alike."""
-
-SEED = 0
-"""Decides which labels are replaced, by which, and the folds."""
 
 MODEL = "pixels+logistic"
 """Needs nothing but the base install, so that the demo says the same with and without torch."""
@@ -47,7 +44,7 @@ ABOUT = f"""\
 The demo of labelfix
 
 digits/     scikit-learn's handwritten digits as an image folder: the folder of an image is its
-            label. {RATE:.0%} of the labels were replaced, each by any other alike (seed {SEED}).
+            label. {RATE:.0%} of the labels were replaced, each by any other alike.
 truth.csv   which labels were replaced, and what they were before.
 run/        what labelfix found in digits/; open run/report.html.
 
@@ -100,7 +97,11 @@ class Demo:
 
 
 def run_demo(
-    out: str | Path, *, command: tuple[str, ...] = (), progress: Progress | None = None
+    out: str | Path,
+    *,
+    seed: int = 0,
+    command: tuple[str, ...] = (),
+    progress: Progress | None = None,
 ) -> Demo:
     """Write the digits with errors planted in them, and look for them.
 
@@ -108,6 +109,8 @@ def run_demo(
     ----------
     out
         Directory for all of it. One that an earlier demo made is made anew; its decisions stay.
+    seed
+        Decides which labels are replaced, by which, and the folds.
     command
         What the user typed, for run.json.
     progress
@@ -119,13 +122,13 @@ def run_demo(
         If `out` holds other files.
     """
     out = Path(out)
-    truth = make_digits(out, progress=progress)
-    options = FindOptions(path=str(out / IMAGES), model=MODEL, seed=SEED)
+    truth = make_digits(out, seed, progress=progress)
+    options = FindOptions(path=str(out / IMAGES), model=MODEL, seed=seed)
     run = find(options, out / RUN, overwrite=True, command=command, progress=progress)
     return Demo(run, out / IMAGES, out / TRUTH, truth)
 
 
-def make_digits(out: Path, *, progress: Progress | None = None) -> pl.DataFrame:
+def make_digits(out: Path, seed: int = 0, *, progress: Progress | None = None) -> pl.DataFrame:
     """Write the image folder `out/digits` and the truth about it, `out/truth.csv`.
 
     Returns
@@ -141,7 +144,7 @@ def make_digits(out: Path, *, progress: Progress | None = None) -> pl.DataFrame:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    given = _misread(digits.target)
+    given = _misread(digits.target, seed)
     paths = [f"{label}/{row:04d}.png" for row, label in enumerate(given)]
     labels = {"given_label": given, "true_label": digits.target}
     truth = (
@@ -156,11 +159,11 @@ def make_digits(out: Path, *, progress: Progress | None = None) -> pl.DataFrame:
     return truth
 
 
-def _misread(digits: NDArray[np.int64]) -> NDArray[np.int64]:
+def _misread(digits: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Replace 8 % of the labels by any of the nine others."""
     import numpy as np
 
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     wrong = rng.choice(len(digits), round(RATE * len(digits)), replace=False)
     given = digits.copy()
     given[wrong] = (digits[wrong] + rng.integers(1, 10, len(wrong))) % 10

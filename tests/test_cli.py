@@ -414,11 +414,16 @@ def test_help_lists_every_name(
 
 
 def test_names_in_help_are_the_names_there_are() -> None:
+    from labelfix.find import Engine
     from labelfix.formats import FORMATS
     from labelfix.predict.tabular import CLASSIFIERS
+    from labelfix.score.combine import HeadToHead, OtherLikelier
+    from labelfix.score.quality import QUALITY_SCORES
     from labelfix.score.selection import SELECTION_RULES
 
     assert set(names.FORMATS) <= set(FORMATS)
     assert set(names.CLASSIFIERS) == set(CLASSIFIERS)
-    assert set(names.RULES) == set(SELECTION_RULES)
+    assert set(names.RULES) == {"default", OtherLikelier.name, *SELECTION_RULES}
+    assert set(names.SCORES) == {"default", HeadToHead.name, *QUALITY_SCORES}
+    assert get_args(Engine) == names.ENGINES
     assert set(names.KINDS) == set(get_args(ClassKind))

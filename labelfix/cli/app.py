@@ -232,7 +232,9 @@ def find(
             rich_help_panel=PREDICTING,
         ),
     ] = 4,
-    seed: Annotated[int, typer.Option(min=0, rich_help_panel=PREDICTING)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the folds and the models.", rich_help_panel=PREDICTING)
+    ] = 0,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -345,6 +347,9 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Directory for the images and the run.")
     ] = Path("labelfix-demo"),
+    seed: Annotated[
+        int, typer.Option(min=0, help="Decides which labels are replaced, and the folds.")
+    ] = 0,
     form: FormatOption = Format.table,
     quiet: Quiet = False,
 ) -> None:
@@ -352,7 +357,7 @@ def demo(
     from labelfix.demo import run_demo
 
     with _at_work(out, quiet=quiet) as bars:
-        done = run_demo(out, command=context.obj, progress=bars)
+        done = run_demo(out, seed=seed, command=context.obj, progress=bars)
     if form is Format.table and not quiet:
         print_lines(*about_demo(done))
     _print_found(done.run, None, form, quiet=quiet)

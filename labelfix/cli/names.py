@@ -21,6 +21,8 @@ CLASSIFIERS = (
 FEATURES = ("columns", "pixels", "efficientnet-lite0", "torchvision:ARCHITECTURE")
 ENGINES = ("labelfix", "cleanlab")
 RULES = (
+    "default",
+    "other_likelier",
     "prune_by_noise_rate",
     "prune_by_class",
     "both",
@@ -29,4 +31,10 @@ RULES = (
     "low_normalized_margin",
     "low_self_confidence",
 )
-SCORES = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
+SCORES = (
+    "default",
+    "head_to_head",
+    "self_confidence",
+    "normalized_margin",
+    "confidence_weighted_entropy",
+)
