@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, Problem
+from labelfix.errors import InputError, LabelfixWarning, Problem
 from labelfix.images import load, shrink
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ def duplicate_groups(
     InputError
         Listing every image that cannot be decoded, or for a threshold out of range.
 
+    Warns
+    -----
+    LabelfixWarning
+        If one group holds more than a tenth of the images, and more than 20 different ones.
+
     Examples
     --------
     >>> rng = np.random.default_rng(0)
@@ -106,8 +112,9 @@ def duplicate_groups(
         for found in _batched(_proposed(prints.code[first], threshold, progress))
         for pair in _verified(prints, first, found, tolerance, shade)
     ]
-    group, _ = _numbered(_connected(len(first), pairs)[of_item])
-    return group
+    seen = _connected(len(first), pairs)
+    _warn_of_chains(np.bincount(seen), len(images))
+    return _numbered(seen[of_item])[0]
 
 
 def identical_rows(features: pl.DataFrame) -> NDArray[np.int64]:
@@ -279,8 +286,10 @@ def _batched(blocks: Iterator[Integers]) -> Iterator[Integers]:
 def _expanded(first: Integers, count: Integers, order: Integers) -> Iterator[Integers]:
     """Pair row i with order[first[i]], … order[first[i] + count[i] - 1], a block at a time."""
     rows = np.flatnonzero(count)
+    if not len(rows):
+        return
     ends = np.cumsum(count[rows])
-    cuts = np.searchsorted(ends, np.arange(_BLOCK, ends[-1] if len(ends) else 0, _BLOCK))
+    cuts = np.searchsorted(ends, np.arange(_BLOCK, ends[-1], _BLOCK))
     for block in np.split(rows, cuts):
         many = count[block]
         ramp = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
@@ -385,6 +394,18 @@ def _connected(n: int, pairs: list[Integers]) -> Integers:
     i, j = np.concatenate([np.empty((0, 2), np.int64), *pairs]).T
     graph = coo_array((np.ones(len(i), np.int8), (i, j)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+
+
+def _warn_of_chains(sizes: Integers, n: int) -> None:
+    """Say so if one group holds much of the data: a fixed camera shows things alike, not copies."""
+    largest = max(sizes, default=0)
+    if largest > max(n / 10, 20):
+        warnings.warn(
+            f"one group of duplicates holds {largest:,} of {n:,} images; if they are no copies but "
+            "look alike, as seen by a fixed camera, lower tolerance or threshold, or do not look",
+            LabelfixWarning,
+            stacklevel=3,
+        )
 
 
 def _numbered(keys: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
