@@ -385,11 +385,12 @@ def calibrate(
     for start, stop in spans:
         # Transposed, as the reference sums it: its last bit can turn a half up or down.
         total.add((joint[:, start:stop].T / sums * label_counts).reshape(-1))
+    grand_total = total.result()
     counts = np.empty_like(joint)
 
     def task(start: int, stop: int) -> None:
         rows = joint[start:stop] / sums[start:stop, None] * label_counts[start:stop, None]
-        rows /= total.result()
+        rows /= grand_total
         rows *= label_counts.sum()
         counts[start:stop] = round_rows(rows)
 
@@ -415,12 +416,11 @@ def round_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     short = np.rint(rows.sum(axis=1)) - whole.sum(axis=1)
     uneven = np.flatnonzero(short)
     change = short[uneven, None]
+    most = int(abs(change).max(initial=0))
     order = np.argsort(rows[uneven] - whole[uneven], axis=1)
-    order = np.where(change > 0, order[:, ::-1], order)  # the largest remainders first, or least
-    step = np.sign(change) * (np.arange(rows.shape[1]) < abs(change))
-    mended = whole[uneven]
-    np.put_along_axis(mended, order, np.take_along_axis(mended, order, axis=1) + step, axis=1)
-    whole[uneven] = mended
+    order = np.where(change > 0, order[:, ::-1][:, :most], order[:, :most])
+    step = np.sign(change) * (np.arange(order.shape[1]) < abs(change))
+    whole[uneven[:, None], order] += step
     return whole
 
 

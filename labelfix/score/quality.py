@@ -84,9 +84,8 @@ def label_quality(
     >>> label_quality([0, 1], [[0.75, 0.25], [0.75, 0.25]], "normalized_margin")
     array([0.75, 0.25])
     """
-    if isinstance(method, str):
-        method = make(QUALITY_SCORES, "method", method, parameters)
-    return method.score(labels, pred_probs, blocks)
+    scorer = make(QUALITY_SCORES, "method", method, parameters)
+    return scorer.score(labels, pred_probs, blocks)
 
 
 def self_confidence(

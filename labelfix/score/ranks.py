@@ -27,6 +27,9 @@ __all__ = ["mark_largest_margins", "mark_smallest"]
 BINS = 1 << 16
 """Counters that `mark_smallest` uses. Decides no result."""
 
+ROOM = 1 << 14
+"""Leading margins that are held at the least, and half as many to come. Decides no result."""
+
 
 def mark_smallest(
     stream: Stream,
@@ -36,6 +39,7 @@ def mark_smallest(
     marks: NDArray[np.uint8],
     mark: np.uint8,
     blocks: Blocks,
+    room: int = 0,
 ) -> None:
     """Add `mark` to `marks` of the `wanted` items of each group that have the smallest values.
 
@@ -58,7 +62,10 @@ def mark_smallest(
         The bit to add.
     blocks
         Who does the work.
+    room
+        Bytes in which the stream may be kept rather than asked for again.
     """
+    stream = _remembered(stream, spans, blocks, room)
     limits, left = _limits(stream, spans, wanted, dtype, blocks)
 
     def task(start: int, stop: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -70,6 +77,17 @@ def mark_smallest(
 
     for rows, groups in blocks.each(task, spans):
         marks[rows[take_first(groups, left)]] |= mark
+
+
+def _remembered(stream: Stream, spans: Sequence[Span], blocks: Blocks, room: int) -> Stream:
+    """Give the stream from memory, if it fits in `room` bytes."""
+    held = {}
+    for (start, _), found in zip(spans, blocks.each(stream, spans), strict=True):
+        room -= sum(array.nbytes for array in found)
+        if room < 0:
+            return stream
+        held[start] = found
+    return lambda start, _: held[start]
 
 
 def _limits(
@@ -202,7 +220,7 @@ def mark_largest_margins(
     blocks
         Who does the work.
     """
-    for part in _parts(wanted, room=max(1 << 14, pred_probs.nbytes >> 11)):
+    for part in _parts(wanted, room=max(ROOM, pred_probs.nbytes >> 11)):
         leaders = _Leaders(labels, pred_probs, part, blocks, floor=2e-6, among=(marks, suspect))
         leaders.mark_all(marks, mark)
         if len(leaders.unfilled):
@@ -264,7 +282,7 @@ class _Leaders:
             given, self.true = np.divmod(pairs, classes)
             self.degree = np.bincount(given, minlength=classes)
             self.first_slot = np.cumsum(self.degree) - self.degree
-            row_bytes = 64 * int(self.degree.max(initial=1))
+            row_bytes = 16 * int(self.degree.max(initial=1))  # a quarter: few rows have so many
         else:
             self.pairs = np.arange(wanted.size)
             row_bytes = 3 * dtype.itemsize * classes
@@ -284,15 +302,18 @@ class _Leaders:
             return rows[~above], slots[~above]
 
         held: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
+        waiting = 0
         for ties in self.blocks.each(task, self.spans):
             held.append(ties)
-            if sum(len(rows) for rows, _ in held) > BINS:
+            waiting += len(ties[0])
+            if waiting > BINS:
                 self._mark_ties(held, marks, mark)
+                held, waiting = [], 0
         self._mark_ties(held, marks, mark)
 
     def _mark_ties(
         self,
-        held: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
+        held: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
         marks: NDArray[np.uint8],
         mark: np.uint8,
     ) -> None:
@@ -300,7 +321,6 @@ class _Leaders:
         if held:
             rows, slots = (np.concatenate(parts) for parts in zip(*held, strict=True))
             marks[rows[take_first(slots, self.ties_left)]] |= mark
-            held.clear()
 
     def _reaching(
         self, start: int, stop: int
@@ -350,7 +370,7 @@ class _Leaders:
 
     def _raise_floors(self) -> NDArray[np.intp]:
         """Let the rows go by; raise floors to the last leading margins; give the unfilled slots."""
-        room = 2 * int(self.wanted.sum()) + (1 << 13)
+        room = 2 * int(self.wanted.sum()) + ROOM // 2
         pool = np.empty(room, dtype=_pack_dtype(self.floors.dtype))
         filled = 0
 

@@ -96,9 +96,8 @@ def select_issues(
     >>> select_issues(labels, pred_probs)
     array([False, False,  True, False, False])
     """
-    if isinstance(rule, str):
-        rule = make(SELECTION_RULES, "rule", rule, parameters)
-    return rule.select(count_confident(labels, pred_probs, blocks=blocks))
+    chosen = make(SELECTION_RULES, "rule", rule, parameters)
+    return chosen.select(count_confident(labels, pred_probs, blocks=blocks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +322,8 @@ def _mark_lowest(
 
     spans = counts.blocks.spans(len(marks), row_bytes=48)
     dtype = working_dtype(counts.pred_probs)
-    mark_smallest(stream, spans, wanted, dtype, marks, BY_CLASS, counts.blocks)
+    room = counts.pred_probs.nbytes // 40
+    mark_smallest(stream, spans, wanted, dtype, marks, BY_CLASS, counts.blocks, room)
 
 
 def _all_marked(marks: NDArray[np.uint8], wanted: np.uint8) -> NDArray[np.bool_]:
@@ -338,5 +338,6 @@ def _lowest(counts: ConfidentCounts, stream: Any, row_bytes: int) -> NDArray[np.
     spans = counts.blocks.spans(len(marks), row_bytes)
     dtype = working_dtype(counts.pred_probs)
     wanted = np.array([counts.error_count])
-    mark_smallest(stream, spans, wanted, dtype, marks, np.uint8(1), counts.blocks)
+    room = counts.pred_probs.nbytes // 40
+    mark_smallest(stream, spans, wanted, dtype, marks, np.uint8(1), counts.blocks, room)
     return marks.view(np.bool_)

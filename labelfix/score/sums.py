@@ -74,12 +74,21 @@ def class_sums(
         order = np.argsort(here, kind="stable")
         return given_values(labels, pred_probs, start, stop)[order], np.bincount(here)
 
-    sums = [PairwiseSum(int(count), working_dtype(pred_probs)) for count in counts]
-    for values, sizes in blocks.each(by_class, blocks.spans(len(labels), row_bytes=24)):
+    # Each class of each block costs a call: the more classes, the more rows to a block.
+    spans = blocks.spans(len(labels), row_bytes=max(1, min(24, 400 // len(counts))))
+    sums = np.zeros(len(counts), dtype=working_dtype(pred_probs))
+    begun: dict[int, PairwiseSum] = {}
+    for values, sizes in blocks.each(by_class, spans):
         ends = np.cumsum(sizes)
-        for k in np.flatnonzero(sizes):  # of the classes in this block only
-            sums[k].add(values[ends[k] - sizes[k] : ends[k]])
-    return np.array([total.result() for total in sums], dtype=working_dtype(pred_probs))
+        for k in np.flatnonzero(sizes).tolist():  # the classes of this block
+            here = values[ends[k] - sizes[k] : ends[k]]
+            if len(here) == counts[k]:
+                sums[k] = np.add.reduce(here)
+            else:
+                begun.setdefault(k, PairwiseSum(int(counts[k]), sums.dtype)).add(here)
+    for k, total in begun.items():
+        sums[k] = total.result()
+    return sums
 
 
 class PairwiseSum:
