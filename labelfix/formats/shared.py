@@ -467,7 +467,8 @@ class NumberStyle:
         """Tell the style of a file from its numbers, or take the other one where they do not tell.
 
         They do not where there are none, or where all have as many decimals and none ends in 0:
-        whether a zero would be written cannot be seen.
+        whether a zero would be written cannot be seen. Without another style, four decimals and
+        more are taken for a fixed number of them.
         """
         decimals = sorted(
             (token.partition(".")[2] for token in tokens if _PLAIN.fullmatch(token)), key=len
@@ -476,8 +477,8 @@ class NumberStyle:
             return otherwise or cls()
         most = len(decimals[len(decimals) * 9 // 10])  # small numbers have some more in %g
         fixed = len(decimals[0]) == len(decimals[-1]) and {*decimals} != {"0"}
-        if otherwise and fixed and most and not any(text.endswith("0") for text in decimals):
-            return replace(otherwise, decimals=most)
+        if fixed and most and not any(text.endswith("0") for text in decimals):
+            return replace(otherwise or cls(fixed=most >= FEW), decimals=most)
         whole = sum(not text for text in decimals)
         pointed = sum(bool(text) and not text.strip("0") for text in decimals)
         point = pointed >= whole if whole or pointed else bool(otherwise and otherwise.point)
@@ -502,6 +503,9 @@ class NumberStyle:
             return [_positional(value, self.decimals) for value in values]
         return [_positional(value, int(self.point)) for value in values]
 
+
+FEW = 4
+"""Decimals from which numbers of one length are taken to be padded; decides looks, not values."""
 
 _PLAIN = re.compile(r"[+-]?\d*\.?\d*")
 
