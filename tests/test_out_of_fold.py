@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +27,7 @@ from labelfix.predict import out_of_fold
 from labelfix.predict.auto import Auto
 from labelfix.predict.jobs import make_jobs, run_jobs
 from labelfix.predict.models import FoldJob, FoldResult, Inputs, describe
-from labelfix.predict.tabular import CLASSIFIERS, Head
+from labelfix.predict.tabular import CLASSIFIERS, Head, Table
 from labelfix.schema import Dataset
 
 if TYPE_CHECKING:
@@ -318,6 +319,23 @@ def test_what_a_result_depends_on_tells_stored_folds_apart(tmp_path: Path, chang
         "folds": {"folds": 3},
     }
     assert fits(**other[change]) > 0
+
+
+@pytest.mark.parametrize("change", ["train", "labels", "test", "seed", "n_classes"])
+def test_each_part_of_a_job_tells_stored_results_apart(tmp_path: Path, change: str) -> None:
+    head = Head(Spy(), encoding="none")
+    inputs = Inputs(Table(np.arange(20.0)[:, None], 1))
+    job = FoldJob(np.arange(12), np.arange(12) % 2, np.arange(12, 20), 2, seed=0)
+    other: dict[str, Any] = {
+        "train": np.arange(12)[::-1],
+        "labels": np.arange(12) // 6,
+        "test": np.arange(13, 20),
+        "seed": 1,
+        "n_classes": 3,
+    }
+    for each in (job, job, replace(job, **{change: other[change]})):
+        run_jobs(head, inputs, [each], store=tmp_path)
+    assert len(Spy.fitted) == 2
 
 
 class OtherSpy(Spy):
