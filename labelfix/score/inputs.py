@@ -109,7 +109,7 @@ def as_arrays(
 ) -> Arrays:  # as above
     """Do what `check_labels_and_pred_probs` does, but do not read the values of `pred_probs`.
 
-    Integer labels keep their dtype.
+    Integer labels keep their dtype, uint64 excepted.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def as_arrays(
     read = _Read.of(labels, pred_probs, class_names)
     if read.problems:
         raise InputError(read.problems)
-    return read.labels, read.pred_probs, read.class_names
+    return read.labels, np.asarray(read.pred_probs), read.class_names
 
 
 def refuse_bad_values(values: NDArray[Any], pred_probs: NDArray[Any]) -> None:
@@ -167,8 +167,9 @@ class _Read:
         problems += _shape_problems(matrix, names)
         classes = matrix.shape[1] if matrix.ndim == 2 else None
         codes, names = _codes(vector, names, classes, problems)
-        usable = matrix if matrix.ndim == 2 and matrix.dtype.kind == "f" else np.empty((0, 2))
-        return cls(codes, usable, names, problems)
+        usable = matrix.ndim == 2 and matrix.shape[1] > 1 and matrix.dtype.kind == "f"
+        matrix = matrix if usable else np.empty((0, 2))
+        return cls(codes, matrix, names, problems)
 
 
 def _numpy(values: Any) -> NDArray[Any]:
@@ -181,6 +182,8 @@ def _numpy(values: Any) -> NDArray[Any]:
         plain = np.array(values.data, dtype=values.dtype if floats else object)
         plain[np.ma.getmaskarray(values)] = np.nan if floats else None
         return plain
+    if isinstance(values, np.memmap):
+        return values
     if hasattr(values, "to_numpy"):
         return np.asarray(values.to_numpy())
     try:
@@ -259,6 +262,8 @@ def _codes(
         return _codes_of_booleans(labels, names, problems)
     if labels.dtype.kind in "iu":
         problems += _range_problems(labels, classes)
+        if labels.dtype == np.uint64:  # which NumPy does not add to other integers
+            labels = labels.astype(np.int64)
     else:
         problems += _float_problems(labels)
     return labels, names or tuple(map(str, range(classes or 0)))

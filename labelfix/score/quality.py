@@ -270,9 +270,9 @@ def _weighted_entropy(block: NDArray[Any], given: NDArray[np.intp]) -> NDArray[A
     tiny = np.finfo(block.dtype).tiny  # what is zero adds nothing to the entropy
     entropy = -(block * np.log(np.maximum(block, tiny))).sum(axis=1)
     believed = _of_given(block, given) * block.dtype.type(np.log(block.shape[1]))
-    with np.errstate(divide="ignore", invalid="ignore"):  # limits are put in below
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # limits are put in below
         ratio = np.maximum(entropy, 0) / believed
         scores: NDArray[Any] = np.log1p(ratio) / ratio
     scores[ratio == 0] = 1
-    scores[believed <= 0] = 0
+    scores[(believed <= 0) | np.isinf(ratio)] = 0
     return scores

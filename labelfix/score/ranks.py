@@ -81,12 +81,13 @@ def mark_smallest(
 
 def _remembered(stream: Stream, spans: Sequence[Span], blocks: Blocks, room: int) -> Stream:
     """Give the stream from memory, if it fits in `room` bytes."""
-    held = {}
+    held: dict[int, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = {}
+    taken = 0
     for (start, _), found in zip(spans, blocks.each(stream, spans), strict=True):
-        room -= sum(array.nbytes for array in found)
-        if room < 0:
-            return stream
         held[start] = found
+        taken += sum(array.nbytes for array in found)
+        if taken * len(spans) > room * len(held):  # as it goes on, it will not
+            return stream
     return lambda start, _: held[start]
 
 
