@@ -51,10 +51,10 @@ def _what_was_read(info: RunRecord) -> str:
 
 def _what_judged(info: RunRecord) -> str:
     names = ", ".join(model.name for model in info.models)
-    if info.options.path is None:
-        return f"Judged by the probabilities in {names}."
-    (model,) = info.models
-    return f"Judged by {names}{f': {model.why}' if model.why else ''}."
+    given = "the probabilities in " if info.options.path is None else ""
+    why = "".join(f" {model.why}." for model in info.models if model.why)
+    agreement = f"{info.findings.agreement:.0%} of the labels"
+    return f"Judged by {given}{names}, which agree{'s' * (not given)} with {agreement}.{why}"
 
 
 def _what_was_found(info: RunRecord) -> str:

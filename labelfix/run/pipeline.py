@@ -103,14 +103,16 @@ def find(
                 predictions = [_predict(dataset, options, store, progress)]
         with stages("score"):
             found = _assess(dataset, predictions, options, progress)
-        record = _record(options, command, dataset, predictions, found, stages)
+            pred_probs = _mean(predictions)
+            findings = _findings(found, agreement=_agreement(dataset, pred_probs))
+        record = _record(options, command, dataset, predictions, findings, stages)
         with stages("report"):
             page = _page(dataset, found, record)
         record = msgspec.structs.replace(
             record, seconds=stages.seconds, warnings=tuple(stages.warnings)
         )
         folds = _folds(dataset, predictions)
-        return write_run(out, record, found.issues, folds, _mean(predictions), page)
+        return write_run(out, record, found.issues, folds, pred_probs, page)
 
 
 @dataclass
@@ -225,12 +227,16 @@ def _assess(
 
 
 def _mean(predictions: list[Predictions]) -> NDArray[Any]:
-    import numpy as np
-
     if len(predictions) == 1:
         return predictions[0].pred_probs
-    mean: NDArray[Any] = np.mean([one.pred_probs for one in predictions], axis=0)
-    return mean
+    total = predictions[0].pred_probs.astype("float32")
+    for one in predictions[1:]:
+        total += one.pred_probs
+    return total / len(predictions)
+
+
+def _agreement(dataset: Dataset, pred_probs: NDArray[Any]) -> float:
+    return float((pred_probs.argmax(axis=1) == dataset.labels).mean())
 
 
 def _folds(dataset: Dataset, predictions: list[Predictions]) -> pl.DataFrame | None:
@@ -248,7 +254,7 @@ def _record(
     command: tuple[str, ...],
     dataset: Dataset,
     predictions: list[Predictions],
-    found: Assessment,
+    findings: Findings,
     stages: _Stages,
 ) -> RunRecord:
     items = dataset.items
@@ -275,7 +281,7 @@ def _record(
             skipped=dataset.skipped,
         ),
         models=tuple(_model(one) for one in predictions),
-        findings=_findings(found),
+        findings=findings,
         warnings=tuple(stages.warnings),
         seconds=stages.seconds,
         versions=versions(),
@@ -290,12 +296,13 @@ def _model(predictions: Predictions) -> ModelRecord:
     )
 
 
-def _findings(found: Assessment) -> Findings:
+def _findings(found: Assessment, agreement: float) -> Findings:
     flagged = found.issues.filter("flagged")
     kinds = flagged["kind"].value_counts(sort=True)
     return Findings(
         flagged=flagged.height,
         flagged_by_kind=dict(kinds.iter_rows()),
+        agreement=round(agreement, 4),
         errors_at_least=found.summary.errors_at_least,
         weights=found.summary.weights,
         duplicates_agree=found.summary.duplicates_agree,
@@ -305,11 +312,10 @@ def _findings(found: Assessment) -> Findings:
 def _page(dataset: Dataset, found: Assessment, record: RunRecord) -> str:
     from labelfix.report import Facts, render
 
-    made_here = record.options.path is not None
     facts = Facts(
         title=Path(record.options.path or record.options.labels or "").resolve().name,
         model=", ".join(model.name for model in record.models),
-        model_note="on items it had not learned from" if made_here else "probabilities as given",
+        model_note=f"agrees with {record.findings.agreement:.0%} of the labels",
         errors_at_least=record.findings.errors_at_least,
         made_with=_made_with(record),
         warnings=record.warnings,

@@ -98,6 +98,9 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     flagged, flagged_by_kind
         Labels in the recommended set.
+    agreement
+        Share of labels that are the class which the models' mean holds likeliest, in [0, 1]. Where
+        it is low, the labels are bad or the model is, and the queue is worth less.
     errors_at_least
         Estimated errors: a low bound, never the truth.
     weights
@@ -108,6 +111,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
     flagged: int
     flagged_by_kind: dict[str, int]
+    agreement: float
     errors_at_least: int
     weights: dict[str, float]
     duplicates_agree: float | None
