@@ -35,7 +35,7 @@ class Blocks:
     Parameters
     ----------
     size
-        Bytes that one thread works on at a time. None takes a 128th of all, from 128 KiB to 2 MiB:
+        Bytes that one thread works on at a time. None takes a 128th of all, from 256 KiB to 2 MiB:
         little enough for cache and memory, and enough to be worth a call.
     threads
         How many blocks are worked on at once; None for one a core.
@@ -54,7 +54,7 @@ class Blocks:
 
     def spans(self, rows: int, row_bytes: int) -> list[Span]:
         """Cut `rows` into (start, stop) pairs, each of about `size` bytes."""
-        size = self.size or min(max(rows * row_bytes // 128, 1 << 17), 1 << 21)
+        size = self.size or min(max(rows * row_bytes // 128, 1 << 18), 1 << 21)
         step = max(1, size // max(1, row_bytes))
         return [(start, min(rows, start + step)) for start in range(0, rows, step)]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["mark_largest_margins", "mark_smallest"]
 
-BINS = 1 << 16
+BINS = 1 << 15
 """Counters that `mark_smallest` uses. Decides no result."""
 
 ROOM = 1 << 14
@@ -126,7 +126,7 @@ def _count_digits(
     """Count the next digit of the values that agree with `limits` in the digits before it."""
 
     def task(start: int, stop: int) -> NDArray[np.intp]:
-        _, groups, values = stream(start, stop)
+        groups, values = stream(start, stop)[1:]
         # What differs in an earlier digit comes out larger than any digit.
         digits = (ascending_bits(values) ^ limits[groups]) >> limits.dtype.type(width)
         agrees = digits < (1 << bits)
