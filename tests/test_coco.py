@@ -126,6 +126,13 @@ def test_tables_hold_what_the_document_says(tmp_path: Path) -> None:
     ]
 
 
+def test_annotations_are_in_item_order_and_then_in_the_documents(tmp_path: Path) -> None:
+    rows = [annotation(1000 - i, image=2 - i % 2) for i in range(500)]
+    dataset = read(write(tmp_path, document(*rows)))
+    found = [int(key) for key in dataset.annotations["annotation_id"]]
+    assert found == [1000 - i for i in (*range(1, 500, 2), *range(0, 500, 2))]
+
+
 def test_without_any_picture_the_dataset_has_none_and_says_so(tmp_path: Path) -> None:
     path = write(tmp_path, document(annotation(1)))
     with pytest.warns(labelfix.LabelfixWarning, match="without pictures"):
