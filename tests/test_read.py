@@ -483,6 +483,13 @@ def test_every_bad_row_is_named_by_its_line(tmp_path: Path) -> None:
     ]
 
 
+def test_a_short_row_is_not_filled_in_silence(tmp_path: Path) -> None:
+    path = table(tmp_path / "x.csv", "label,x,y\na,1\nb,2,3\n")
+    (message,) = problems_of(path, skip_bad=True)  # one class is left
+    assert "one class only" in message
+    assert "x.csv:2: found 2 fields; expected 3" in problems_of(path)[1]
+
+
 def test_bad_rows_can_be_left_out(tmp_path: Path) -> None:
     dataset = labelfix.read(table(tmp_path / "x.csv", BAD_ROWS), skip_bad=True)
     assert dataset.items["item_id"].to_list() == ["8", "9"]
@@ -541,11 +548,11 @@ def test_a_column_that_would_stand_for_two_things_is_refused(tmp_path: Path) -> 
 
 
 def test_columns_that_give_the_answer_away_are_no_features(tmp_path: Path) -> None:
-    rows = [f"{i},{i % 7},name {i},class {i % 2},{i % 2},{i % 2}" for i in range(20)]
-    path = table(tmp_path / "x.csv", "\n".join([",x,text,name,code,label", *rows]))
+    rows = [f"{i},{i % 7},{i % 3 < 1},name {i},class {i % 2},{i % 2},{i % 2}" for i in range(20)]
+    path = table(tmp_path / "x.csv", "\n".join([",x,b,text,name,code,label", *rows]))
     with pytest.warns(LabelfixWarning) as caught:
         dataset = labelfix.read(path)
-    assert dataset.feature_columns == ("x",)
+    assert dataset.feature_columns == ("x", "b")
     message = str(caught[0].message)
     assert "'' has no name" in message
     assert "'text' is another text in every row" in message
