@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from labelfix.atomic import replacing
 from labelfix.errors import RunError
 from labelfix.run import FindOptions, Run, find
-from labelfix.run.atomic import replacing
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,7 @@ import labelfix
 PACKAGE = Path(labelfix.__file__).parent
 
 LAYERS = [
-    {"_version", "errors", "schema", "text"},
+    {"_version", "atomic", "errors", "schema", "text"},
     {"boxes", "formats", "images", "duplicates", "folds", "score"},
     {"predict", "find", "report"},
     {"run"},

@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from labelfix.atomic import replacing
 from labelfix.errors import InputError, LabelfixWarning, RunError
 from labelfix.run import FindOptions, find, open_run
 from labelfix.run import directory as directory_module
-from labelfix.run.atomic import replacing
 from labelfix.run.record import RunRecord, encode
 from labelfix.schema import FOLDS, ISSUES, SCHEMA_VERSION
 
@@ -352,7 +352,7 @@ def test_a_kill_leaves_the_old_file_and_the_next_run_sweeps_up(
     before = (tmp_path / "run/report.html").read_bytes()
     code = (
         "import os, pathlib, sys\n"
-        "from labelfix.run.atomic import replacing\n"
+        "from labelfix.atomic import replacing\n"
         "with replacing(pathlib.Path(sys.argv[1])) as file:\n"
         "    file.write(b'half'); file.flush(); os._exit(9)\n"
     )

@@ -226,12 +226,12 @@ def find(
         int,
         typer.Option(
             min=-1,
-            max=64,
+            max=19,
             help="Images that differ in so many bits of their hash are held out together; "
             "-1: do not look.",
             rich_help_panel=PREDICTING,
         ),
-    ] = 4,
+    ] = 10,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the folds and the models.", rich_help_panel=PREDICTING)
     ] = 0,

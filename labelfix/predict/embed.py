@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labelfix.atomic import replacing
 from labelfix.errors import InputError, Problem, require_extra
-from labelfix.predict.jobs import write_whole
 from labelfix.predict.models import Inputs
 from labelfix.predict.tabular import Table
 
@@ -381,4 +381,6 @@ def _write_cache(folder: Path, keys: NDArray[np.bytes_], values: NDArray[np.floa
     content = io.BytesIO()
     np.savez(content, keys=keys, values=values)
     name = hashlib.blake2b(keys.tobytes(), digest_size=16).hexdigest()
-    write_whole(folder / f"{name}.npz", content.getbuffer())
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / f"{name}.npz") as file:
+        file.write(content.getbuffer())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import secrets
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import joblib
 import numpy as np
 
 from labelfix._version import __version__
+from labelfix.atomic import replacing
 from labelfix.errors import InputError, Problem, name_rows
 from labelfix.predict.models import FoldJob, FoldResult
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from labelfix.predict.models import Inputs, Model, Progress
 
-__all__ = ["make_jobs", "run_jobs", "write_whole"]
+__all__ = ["make_jobs", "run_jobs"]
 
 
 def make_jobs(
@@ -184,21 +183,9 @@ def _save(path: Path, result: FoldResult) -> None:
         arrays["train_pred_probs"] = result.train_pred_probs
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type] # numpy types allow_pickle as if a keyword
-    write_whole(path, content.getbuffer())
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write the whole file or nothing: a temporary file, flushed to the disk and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.labelfix-tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(content.getbuffer())
 
 
 def _load(path: Path | None, job: FoldJob) -> FoldResult | None:

@@ -360,7 +360,7 @@ def _seeded(classifier: Any, seed: int) -> Any:
 
 def _one_thread() -> Any:
     """Hold linear algebra to one thread: sums come out alike however many folds run at once."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # ships no types
+    from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1, user_api="blas")
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from labelfix.atomic import replacing, sweep
 from labelfix.errors import InputError, Problem, RunError
-from labelfix.run.atomic import replacing, sweep
 from labelfix.run.record import RunRecord, encode
 
 if TYPE_CHECKING:

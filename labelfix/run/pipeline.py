@@ -174,14 +174,8 @@ def _read_dataset(path: str, options: FindOptions, progress: Progress | None) ->
         skip_bad=options.skip_bad,
         progress=progress,
     )
-    problems = []
     if dataset.has_boxes:
-        problems.append(Problem(path, "boxes", "class labels, one an item"))
-    if options.groups is not None and "group" not in dataset.items.columns:
-        found = f"no columns, so no {options.groups!r} either"
-        problems.append(Problem(path, found, "a table, if --groups is given"))
-    if problems:
-        raise InputError(problems)
+        raise InputError(Problem(path, "boxes", "class labels, one an item"))
     return dataset
 
 

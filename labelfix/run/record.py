@@ -61,7 +61,7 @@ class FindOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False
     skip_bad: bool = False
     model: str = "auto"
     folds: int = 5
-    duplicates: int | None = 4
+    duplicates: int | None = 10
     seed: int = 0
     jobs: int | None = None
     score: str = "default"

@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelfix.score import reference
     from labelfix.score.blocks import Blocks
+    from labelfix.score.combine import (
+        Evidence,
+        HeadToHead,
+        LogPool,
+        OtherLikelier,
+        head_to_head,
+        weigh_duplicates,
+    )
     from labelfix.score.confident import (
         ConfidentCounts,
         NoiseEstimate,
@@ -22,6 +30,14 @@ if TYPE_CHECKING:
         noise_matrices,
     )
     from labelfix.score.inputs import check_labels_and_pred_probs
+    from labelfix.score.kinds import kind_scores, likeliest_kind
+    from labelfix.score.neighbors import (
+        Neighbors,
+        isolation,
+        nearest_neighbors,
+        neighbor_pred_probs,
+        neighbor_quality,
+    )
     from labelfix.score.quality import (
         QUALITY_SCORES,
         ConfidenceWeightedEntropy,
@@ -52,10 +68,15 @@ _HOME = {
     "ConfidenceWeightedEntropy": "quality",
     "ConfidentCounts": "confident",
     "ConfidentLearning": "selection",
+    "Evidence": "combine",
+    "HeadToHead": "combine",
+    "LogPool": "combine",
     "LowNormalizedMargin": "selection",
     "LowSelfConfidence": "selection",
+    "Neighbors": "neighbors",
     "NoiseEstimate": "confident",
     "NormalizedMargin": "quality",
+    "OtherLikelier": "combine",
     "PredictedNeqGiven": "selection",
     "PruneByClass": "selection",
     "PruneByNoiseRate": "selection",
@@ -71,11 +92,19 @@ _HOME = {
     "count_confident": "confident",
     "estimate_joint": "confident",
     "estimated_error_count": "confident",
+    "head_to_head": "combine",
+    "isolation": "neighbors",
+    "kind_scores": "kinds",
     "label_quality": "quality",
+    "likeliest_kind": "kinds",
+    "nearest_neighbors": "neighbors",
+    "neighbor_pred_probs": "neighbors",
+    "neighbor_quality": "neighbors",
     "noise_matrices": "confident",
     "normalized_margin": "quality",
     "select_issues": "selection",
     "self_confidence": "quality",
+    "weigh_duplicates": "combine",
 }
 
 __all__ = [
@@ -86,10 +115,15 @@ __all__ = [
     "ConfidenceWeightedEntropy",
     "ConfidentCounts",
     "ConfidentLearning",
+    "Evidence",
+    "HeadToHead",
+    "LogPool",
     "LowNormalizedMargin",
     "LowSelfConfidence",
+    "Neighbors",
     "NoiseEstimate",
     "NormalizedMargin",
+    "OtherLikelier",
     "PredictedNeqGiven",
     "PruneByClass",
     "PruneByNoiseRate",
@@ -103,12 +137,20 @@ __all__ = [
     "count_confident",
     "estimate_joint",
     "estimated_error_count",
+    "head_to_head",
+    "isolation",
+    "kind_scores",
     "label_quality",
+    "likeliest_kind",
+    "nearest_neighbors",
+    "neighbor_pred_probs",
+    "neighbor_quality",
     "noise_matrices",
     "normalized_margin",
     "reference",
     "select_issues",
     "self_confidence",
+    "weigh_duplicates",
 ]
 
 
