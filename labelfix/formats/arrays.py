@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, Problem, name_rows
-from labelfix.formats.table import ID_NAMES, LABEL_NAMES, class_names_of
+from labelfix.formats.table import ID_NAMES, LABEL_NAMES, class_names_of, label_candidates
 from labelfix.formats.tablefile import TableFile, is_table, open_table
 from labelfix.schema import Dataset, Predictions
 from labelfix.score.inputs import check_labels_and_pred_probs
@@ -304,7 +304,7 @@ def _split_ids(file: TableFile, key: str | None) -> tuple[pl.Series | None, pl.D
 
 
 def _label_column(file: TableFile, columns: list[str], label: str | None) -> str:
-    usual = columns if len(columns) == 1 else [name for name in columns if name in LABEL_NAMES]
+    usual = columns if len(columns) == 1 else label_candidates(columns)
     found = [label] if label in columns else [] if label else usual
     if len(found) == 1:
         return str(found[0])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from labelfix.formats import ReadOptions
 
-__all__ = ["ID_NAMES", "LABEL_NAMES", "class_names_of", "read", "recognises"]
+__all__ = ["ID_NAMES", "LABEL_NAMES", "class_names_of", "label_candidates", "read", "recognises"]
 
 LABEL_NAMES = ("label", "labels", "given_label", "class", "target", "category", "y")
 IMAGE_NAMES = ("image", "image_path", "path", "filepath", "file", "file_name", "filename")
@@ -155,9 +155,21 @@ def _called(columns: Iterable[str], names: tuple[str, ...]) -> list[str]:
     return sorted((c for c in plain if plain[c] in names), key=lambda c: names.index(plain[c]))
 
 
+def label_candidates(columns: Iterable[str]) -> list[str]:
+    """Give the columns that are called like labels; y is one only where no other is.
+
+    Examples
+    --------
+    >>> label_candidates(["x", "y", "Label"]), label_candidates(["x", "y"])
+    (['Label'], ['y'])
+    """
+    found = _called(columns, LABEL_NAMES)
+    return [name for name in found if name.strip().casefold() != "y"] or found
+
+
 def _only_label(file: TableFile) -> str:
     columns = file.table.columns
-    found = _called(columns, LABEL_NAMES)
+    found = label_candidates(columns)
     if len(found) == 1:
         return found[0]
     what = "columns that may all be labels: " if found else "the columns "
