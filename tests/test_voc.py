@@ -511,8 +511,9 @@ SPACES = ["", "\n", "\n\t", "\r\n  ", " "]
 def files(draw: st.DrawFn) -> list[str]:
     """Files of one manner of numbers, each with white space, comments and order of its own."""
     manner = MANNERS[draw(st.sampled_from(sorted(MANNERS)))]
-    texts = []
-    for name in "abc"[: draw(st.integers(1, 3))]:
+    # nothing corrects the first one, so that the dataset goes on showing how it writes numbers
+    texts = [xml(OBJECT.format(manner(1), manner(1.5), manner(9.125), manner(9), name="cat"))]
+    for name in "bcd"[: draw(st.integers(1, 3))]:
         space = st.sampled_from(SPACES)
         objects = []
         for _ in range(draw(st.integers(0, 4))):
@@ -535,7 +536,7 @@ def files(draw: st.DrawFn) -> list[str]:
 
 
 def in_a_folder(texts: list[str], folder: Path) -> Path:
-    return write(folder, {f"{name}.xml": text for name, text in zip("abc", texts, strict=False)})
+    return write(folder, {f"{name}.xml": text for name, text in zip("abcd", texts, strict=False)})
 
 
 @given(files(), st.data())
@@ -547,7 +548,7 @@ def test_corrections_and_their_inverse_give_the_original_bytes(
         warnings.simplefilter("ignore", labelfix.LabelfixWarning)
         root = in_a_folder(texts, Path(name))
         before = labelfix.read(root, class_names=LABELS)
-        rows = range(before.annotations.height)
+        rows = range(1, before.annotations.height)
         chosen = sorted(data.draw(st.sets(st.sampled_from(rows)))) if rows else []
         there, back = [], []
         for row in chosen:
@@ -562,7 +563,7 @@ def test_corrections_and_their_inverse_give_the_original_bytes(
         for row, wanted in zip(chosen, there[::2], strict=True):
             assert between.annotations.select(BOX).row(row) == tuple(wanted[e] for e in BOX)
         done = apply(between, *back)
-    assert [done[f"Annotations/{name}.xml"].decode() for name in "abc"[: len(texts)]] == texts
+    assert [done[f"Annotations/{name}.xml"].decode() for name in "abcd"[: len(texts)]] == texts
 
 
 @given(files(), st.data())
@@ -586,7 +587,7 @@ def test_added_and_deleted_again_gives_the_original_bytes(
         extra = [change(between, row, "delete") for row, key in enumerate(ids) if key not in known]
         assert len(extra) == len(new)
         done = apply(between, *extra)
-    assert [done[f"Annotations/{name}.xml"].decode() for name in "abc"[: len(texts)]] == texts
+    assert [done[f"Annotations/{name}.xml"].decode() for name in "abcd"[: len(texts)]] == texts
 
 
 # ---------------------------------------------------------------- real files

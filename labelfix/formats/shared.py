@@ -484,6 +484,14 @@ class NumberStyle:
         point = pointed >= whole if whole or pointed else bool(otherwise and otherwise.point)
         return cls(most, fixed=fixed, point=point)
 
+    def of_file(self, tokens: Iterable[str]) -> NumberStyle:
+        """Tell the style of one file of a dataset that is written in this one.
+
+        Whole numbers in one file are no reason to round where the dataset has fractions.
+        """
+        style = NumberStyle.of(tokens, self)
+        return style if style.decimals else self
+
     def fit(self, convention: Convention, box: Box, size: object = None) -> NDArray[np.float64]:
         """Numbers for a box in pixels: exact if that takes no more decimals than the file uses.
 

@@ -275,7 +275,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         source={
             "files": _sources(root, folder, files, shots),
             "pixels": options.voc_pixels,
-            "style": NumberStyle.of(tokens, NumberStyle(decimals=0)),
+            "style": NumberStyle.of(tokens, NumberStyle(decimals=0, point=True)),
         },
     )
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labelfix.formats.shared import NumberStyle
 from labelfix.formats.voc.xml import Element, XmlDocument, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from labelfix.boxes import Convention
-    from labelfix.formats.shared import Box, Edit
+    from labelfix.formats.shared import Box, Edit, NumberStyle
     from labelfix.formats.voc.xml import Change
 
 __all__ = ["CORNERS", "Manner", "rewrite"]
@@ -55,7 +54,7 @@ def rewrite(
 
 def _style(objects: Sequence[Element], otherwise: NumberStyle) -> NumberStyle:
     boxes = [box for element in objects for box in element.all("bndbox")]
-    return NumberStyle.of((box.text_of(corner) for box in boxes for corner in CORNERS), otherwise)
+    return otherwise.of_file(box.text_of(corner) for box in boxes for corner in CORNERS)
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,13 @@ import polars as pl
 
 from labelfix.boxes import YOLO, Convention
 from labelfix.errors import InputError, Problem
-from labelfix.formats.shared import NumberStyle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from labelfix.formats.shared import Box, Edit, Segmentation
+    from labelfix.formats.shared import Box, Edit, NumberStyle, Segmentation
 
 __all__ = ["POLYGON", "Change", "Manner", "coordinates", "parse", "rewrite"]
 
@@ -161,7 +160,7 @@ def rewrite(path: str, data: bytes, change: Change, manner: Manner) -> bytes:
     lines = data.removeprefix(BOM).splitlines(keepends=True)
     ended = not lines or lines[-1].endswith((b"\n", b"\r"))
     found = _LINE_END.search(data)
-    pen = _Pen(NumberStyle.of(coordinates(data), manner.style), change.size, manner)
+    pen = _Pen(manner.style.of_file(coordinates(data)), change.size, manner)
     problems: list[Problem] = []
     for number, edit in change.rows.items():
         try:
