@@ -328,6 +328,17 @@ def test_names_cannot_take_over_a_terminal(hostile: Path, form: str) -> None:
     assert "\u202e" not in shown
 
 
+def test_a_narrow_terminal_still_shows_which_items(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # how rich is told that it draws on a terminal
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["show", str(run), "--top", "5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for item in open_run(run).issues["item_id"].head(5):
+        assert any(f" {item} " in line for line in lines)
+
+
 def test_messages_cannot_take_over_a_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -173,6 +173,7 @@ BAD: dict[str, Callable[[Path], FindOptions]] = {
     "no such engine": lambda at: FindOptions(
         path=str(at / "table.csv"), model="logistic", engine="nosuch"
     ),
+    "boxes": lambda at: FindOptions(path=str(at / "boxes.json")),
     "one class": lambda at: FindOptions(path=str(at / "one.csv"), model="logistic"),
     "NaN": lambda at: FindOptions(labels=str(at / "y.npy"), pred_probs=(str(at / "nan.npy"),)),
     "pickles": lambda at: FindOptions(labels=str(at / "y.npy"), pred_probs=(str(at / "o.npy"),)),
@@ -183,6 +184,13 @@ BAD: dict[str, Callable[[Path], FindOptions]] = {
 def test_bad_input_leaves_no_trace(what: str, tmp_path: Path) -> None:
     write_table(tmp_path / "table.csv")
     (tmp_path / "one.csv").write_text("x,label\n" + "1,a\n2,a\n" * 20)
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "area": 4, "iscrowd": 0}
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}],
+        "annotations": [box],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(coco))
     np.save(tmp_path / "y.npy", np.arange(N) % 3)
     np.save(tmp_path / "nan.npy", np.full((N, 3), np.nan))
     np.save(tmp_path / "o.npy", np.array([object()] * N), allow_pickle=True)

@@ -10,6 +10,7 @@ from labelfix.text import visible
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.table import Table
 
 __all__ = ["Format", "print_lines", "print_rows"]
 
@@ -23,6 +24,10 @@ _COLUMNS = {
     "flagged": "flagged",
 }
 """What the table for people shows of the queue; the other formats show every column."""
+
+_DISPENSABLE = {"kind", "flagged"}
+"""What a table gives up on a terminal narrower than `_WIDE` characters."""
+_WIDE = 76
 
 
 class Format(StrEnum):
@@ -59,26 +64,34 @@ def print_lines(*lines: str, to: TextIO | None = None) -> None:
 
 def _print_table(rows: pl.DataFrame) -> None:
     """Draw a table as wide as the terminal, or, into a pipe, as wide as it needs."""
-    from rich import box
     from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False)
+    narrow = console.is_terminal and console.width < _WIDE
+    table = _table(rows, [name for name in _COLUMNS if not (narrow and name in _DISPENSABLE)])
+    if not console.is_terminal:
+        console.width = max(1, Console(width=100_000).measure(table).maximum)
+    console.print(table)
+
+
+def _table(rows: pl.DataFrame, columns: list[str]) -> Table:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for title in _COLUMNS.values():
-        right = title in {"rank", "quality"}
+    for name in columns:
+        is_item = name == "item_id"
         table.add_column(
-            title,
-            justify="right" if right else "left",
-            no_wrap=title != "item",
-            overflow="fold" if title == "item" else "ellipsis",
+            _COLUMNS[name],
+            justify="right" if name in {"rank", "quality"} else "left",
+            no_wrap=not is_item,
+            overflow="fold" if is_item else "ellipsis",
+            min_width=16 if is_item else None,
         )
-    for row in rows.select(*_COLUMNS).iter_rows(named=True):
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
-    console = Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
-        console.width = max(1, Console(width=100_000).measure(table).maximum)
-    console.print(table)
+    for row in rows.select(columns).iter_rows():
+        table.add_row(*(Text(_cell(value)) for value in row))
+    return table
 
 
 def _cell(value: object) -> str:
