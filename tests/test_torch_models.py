@@ -495,3 +495,8 @@ def test_a_gpu_learns_the_same() -> None:
     images, labels = strokes(180)
     result = TINY.fit_predict(images, job_of(labels, 60), None)
     assert (result.pred_probs.argmax(axis=1) == labels[:60]).mean() > 0.9
+
+
+def test_folds_use_the_cores_and_share_no_gpu() -> None:
+    assert SmallConvNet(device="cpu").jobs == FineTuned("resnet18", device="cpu").jobs == -1
+    assert SmallConvNet(device="cuda:0").jobs == FineTuned("resnet18", device="cuda").jobs == 1

@@ -277,6 +277,11 @@ class SmallConvNet:
         """As `--model` takes it."""
         return "small-cnn"
 
+    @property
+    def jobs(self) -> int:
+        """Folds at once that suit it: one a core, or one on a GPU."""
+        return _jobs_on(self.device)
+
     def prepare(
         self,
         dataset: Dataset,
@@ -363,6 +368,11 @@ class FineTuned:
     def name(self) -> str:
         """As `--model` takes it."""
         return f"finetune:{self.architecture}"
+
+    @property
+    def jobs(self) -> int:
+        """Folds at once that suit it: one a core, or one on a GPU."""
+        return _jobs_on(self.device)
 
     def prepare(
         self,
@@ -513,7 +523,7 @@ class _Run:
 
     @property
     def _device(self) -> str:
-        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return _device_for(self.device)
 
     @property
     def _kind(self) -> str:
@@ -581,6 +591,14 @@ def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str,
         {"params": weights, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+
+
+def _device_for(device: str | None) -> str:
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _jobs_on(device: str | None) -> int:
+    return -1 if _device_for(device) == "cpu" else 1
 
 
 @contextlib.contextmanager
