@@ -28,3 +28,4 @@ def tests(session: nox.Session) -> None:
     """Run all tests, every adapter with its real library."""
     session.install(".[all,test]")
     session.run("pytest", *session.posargs)
+    session.run("pytest", "--doctest-modules", "--pyargs", "labelfix")
