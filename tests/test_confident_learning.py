@@ -264,6 +264,19 @@ def test_order_of_items_changes_nothing_where_none_are_equal(
         np.testing.assert_array_equal(kind().select(shuffled), expected, err_msg=rule)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_given_class_within_a_millionth_of_the_likeliest_is_let_be(dtype: Any) -> None:
+    low = dtype(0.4)
+    high = low + dtype(1e-6)  # which adding a millionth to the lower one just reaches
+    rest = 1 - low - high
+    near = np.nextafter(high, dtype(1))
+    rows = [[low, high, rest], [high, low, rest], [low, near, rest], [low, low, 1 - 2 * low]]
+    pred_probs = np.array([*rows, [0.1, 0.8, 0.1]], dtype=dtype)
+    labels = [0, 1, 0, 1, 2]
+    found = score.select_issues(labels, pred_probs, "predicted_neq_given")
+    assert found.tolist() == [False, True, True, False, True]
+
+
 def test_first_of_equal_items_win() -> None:
     labels = np.array([0] * 6 + [1] * 6)
     pred_probs = np.array([[1, 0]] * 3 + [[0, 1]] * 3 + [[0, 1]] * 6, dtype=float)

@@ -16,10 +16,12 @@ import numpy as np
 
 from labelfix.score.blocks import Blocks, read_rows, working_dtype
 from labelfix.score.inputs import TINY, as_arrays, refuse_bad_values
-from labelfix.score.sums import PairwiseSum, class_sums, count_labels
+from labelfix.score.sums import PairwiseSum, class_sums, count_labels, keep_own
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from labelfix.score.sums import OwnProbability
 
 __all__ = [
     "ConfidentCounts",
@@ -55,6 +57,8 @@ class ConfidentCounts:
         Given class of each item, shape (n,), integers.
     pred_probs
         Shape (n, K).
+    own
+        Gives the probability of the given class in rows start to stop.
     label_counts
         Items labelled with each class, shape (K,), int64.
     thresholds
@@ -72,6 +76,7 @@ class ConfidentCounts:
 
     labels: NDArray[Any]
     pred_probs: NDArray[Any]
+    own: OwnProbability
     label_counts: NDArray[np.int64]
     thresholds: NDArray[Any]
     raw_joint: NDArray[np.int32]
@@ -129,7 +134,8 @@ def confident_thresholds(
     given, matrix, _ = as_arrays(labels, pred_probs)
     blocks = blocks or Blocks()
     counts = count_labels(given, matrix.shape[1], blocks)
-    return _thresholds(given, matrix, counts, blocks)
+    own = keep_own(given, matrix, blocks)
+    return _thresholds(given, own, counts, working_dtype(matrix), blocks)
 
 
 def confident_joint(
@@ -245,8 +251,9 @@ def count_confident(
     Raises
     ------
     InputError
-        If labels and probabilities do not fit together, or values are NaN or outside [0, 1]. That
-        rows sum to one is for `labelfix.score.check_labels_and_pred_probs` to see.
+        If labels and probabilities do not fit together, or the given or likeliest class of an item
+        has no probability from 0 to 1. The rest is for `labelfix.score.check_labels_and_pred_probs`
+        to see.
 
     Examples
     --------
@@ -257,16 +264,18 @@ def count_confident(
     blocks = blocks or Blocks()
     given, matrix, _ = as_arrays(labels, pred_probs)
     label_counts = count_labels(given, matrix.shape[1], blocks)
+    own = keep_own(given, matrix, blocks)
     if thresholds is None:
-        levels = _thresholds(given, matrix, label_counts, blocks)
+        levels = _thresholds(given, own, label_counts, working_dtype(matrix), blocks)
     else:
         levels = np.asarray(thresholds).reshape(matrix.shape[1]) + 0.0  # whole numbers too
-    counter = _Counter(given, matrix, levels, blocks)
+    counter = _Counter(given, matrix, own, levels, blocks)
     errors = sum(blocks.each(counter.count, counter.spans))
     np.fill_diagonal(counter.joint, np.maximum(counter.joint.diagonal(), 1))
     return ConfidentCounts(
         labels=given,
         pred_probs=matrix,
+        own=own,
         label_counts=label_counts,
         thresholds=levels,
         raw_joint=counter.joint,
@@ -277,9 +286,13 @@ def count_confident(
 
 
 def _thresholds(
-    labels: NDArray[Any], pred_probs: NDArray[Any], counts: NDArray[np.int64], blocks: Blocks
+    labels: NDArray[Any],
+    own: OwnProbability,
+    counts: NDArray[np.int64],
+    dtype: np.dtype[Any],
+    blocks: Blocks,
 ) -> NDArray[Any]:
-    sums = class_sums(labels, pred_probs, counts, blocks)
+    sums = class_sums(labels, own, counts, dtype, blocks)
     with np.errstate(invalid="ignore"):  # classes without items are replaced
         means = (sums / counts).astype(sums.dtype)
     if (counts == 0).any():
@@ -293,10 +306,15 @@ class _Counter:
     """The one pass over the whole matrix: block by block into `joint` and `flags`."""
 
     def __init__(
-        self, labels: NDArray[Any], pred_probs: NDArray[Any], levels: NDArray[Any], blocks: Blocks
+        self,
+        labels: NDArray[Any],
+        pred_probs: NDArray[Any],
+        own: OwnProbability,
+        levels: NDArray[Any],
+        blocks: Blocks,
     ) -> None:
         rows, classes = pred_probs.shape
-        self.labels, self.pred_probs = labels, pred_probs
+        self.labels, self.pred_probs, self.own = labels, pred_probs, own
         self.cuts = _at_least(levels - levels.dtype.type(TINY), working_dtype(pred_probs))
         self.joint = np.zeros((classes, classes), dtype=np.int32)
         self.flags = np.empty(rows, dtype=np.uint8)
@@ -306,40 +324,44 @@ class _Counter:
     def count(self, start: int, stop: int) -> int:
         """Count one block; give its number of confident errors."""
         block = read_rows(self.pred_probs, start, stop)
-        refuse_bad_values(block, self.pred_probs)
         given = self.labels[start:stop].astype(np.intp)
-        likeliest = block.argmax(axis=1)
-        first = np.arange(0, block.size, block.shape[1])
-        top = block.take(first + likeliest)
-        nudged = block.take(first + given) + block.dtype.type(TINY)
+        likeliest = block.argmax(axis=1)  # the first NaN, if there is one
+        top = block.take(np.arange(0, block.size, block.shape[1]) + likeliest)
+        own = self.own(start, stop)
+        refuse_bad_values(top, self.pred_probs)
+        refuse_bad_values(own, self.pred_probs)
+        nudged = own + own.dtype.type(TINY)
         disagrees = likeliest != given
         # Would the given class be likeliest, and first among equals, with 1e-6 more?
         suspect = disagrees & ((nudged < top) | ((nudged == top) & (likeliest < given)))
-        guess = self._guess(block, likeliest, top)
-        known = guess >= 0
+        guess, known = self._guess(block, likeliest, top)
         confident = known & (guess != given)
         self.flags[start:stop] = suspect * SUSPECT + confident * CONFIDENT + disagrees * DISAGREES
-        pairs = (given * block.shape[1] + guess)[known]
-        with self.lock:
-            np.add.at(self.joint.reshape(-1), pairs, np.int32(1))  # slow if not of its own dtype
+        pairs = given * block.shape[1] + guess
+        with self.lock:  # adding is slow to another dtype
+            np.add.at(self.joint.reshape(-1), pairs, known.astype(np.int32))
         return int(np.count_nonzero(suspect & confident))
 
     def _guess(
         self, block: NDArray[Any], likeliest: NDArray[np.intp], top: NDArray[Any]
-    ) -> NDArray[np.intp]:
-        """Class that the model is confident of, or -1.
+    ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Class that the model is confident of in each row, if there is one, and whether there is.
 
         If the likeliest class reaches its cut, it is the guess, alone or not. So the other classes
         need a look in the remaining rows only: a single one of them is the guess, and instead of
         several again the likeliest.
         """
-        guess = np.where(top >= self.cuts.take(likeliest), likeliest, -1)
-        rest = np.flatnonzero((guess < 0) & (top >= self.cuts.min()))
+        known = top >= self.cuts.take(likeliest)
+        rest = np.flatnonzero(~known & (top >= self.cuts.min()))
         places = np.flatnonzero(block.take(rest, axis=0) >= self.cuts)
+        if not len(places):
+            return likeliest, known
         rows, classes = np.divmod(places, block.shape[1])
-        several = np.bincount(rows, minlength=len(rest)) > 1
-        guess[rest[rows]] = np.where(several[rows], likeliest[rest[rows]], classes)
-        return guess
+        single = np.bincount(rows, minlength=len(rest))[rows] == 1
+        guess = likeliest.copy()
+        guess[rest[rows[single]]] = classes[single]
+        known[rest[rows]] = True
+        return guess, known
 
 
 def _at_least(cuts: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -43,8 +43,8 @@ def mark_smallest(
 ) -> None:
     """Add `mark` to `marks` of the `wanted` items of each group that have the smallest values.
 
-    The value at which a group's quota is full is found digit by digit from histograms: some passes
-    over the stream, no copy of it.
+    The value at which a group's quota is full is found digit by digit from histograms, until there
+    are few items left to sort: some passes over the stream, no copy of it.
 
     Parameters
     ----------
@@ -66,17 +66,35 @@ def mark_smallest(
         Bytes in which the stream may be kept rather than asked for again.
     """
     stream = _remembered(stream, spans, blocks, room)
-    limits, left = _limits(stream, spans, wanted, dtype, blocks)
+    limits, left, width = _limits(stream, spans, wanted, dtype, blocks)
 
-    def task(start: int, stop: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def task(start: int, stop: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
         rows, groups, values = stream(start, stop)
-        keys = ascending_bits(values)
-        marks[rows[keys < limits[groups]]] |= mark
-        equal = keys == limits[groups]
-        return rows[equal], groups[equal]
+        keys, limit = ascending_bits(values), limits.take(groups)
+        marks[rows[keys < limit]] |= mark
+        near = (keys ^ limit) < (1 << width)  # only the digits that were not looked at differ
+        return rows[near], groups[near], keys[near]
 
-    for rows, groups in blocks.each(task, spans):
-        marks[rows[take_first(groups, left)]] |= mark
+    held: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]] = []
+    for near in blocks.each(task, spans):
+        held.append(near)
+        if width == 0:  # there may be many, but they are all equal
+            _mark_first(held, left, marks, mark)
+            held = []
+    _mark_first(held, left, marks, mark)
+
+
+def _mark_first(
+    held: Sequence[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]],
+    left: NDArray[np.int64],
+    marks: NDArray[np.uint8],
+    mark: np.uint8,
+) -> None:
+    """Of items in order, with groups and keys, mark those of each group with the least keys."""
+    if held:
+        rows, groups, keys = (np.concatenate(parts) for parts in zip(*held, strict=True))
+        order = np.argsort(keys, kind="stable")
+        marks[rows[order[take_first(groups[order], left)]]] |= mark
 
 
 def _remembered(stream: Stream, spans: Sequence[Span], blocks: Blocks, room: int) -> Stream:
@@ -97,14 +115,18 @@ def _limits(
     wanted: NDArray[np.int64],
     dtype: np.dtype[Any],
     blocks: Blocks,
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Bits of the last value to take in each group, and how many items to take that equal it."""
+) -> tuple[NDArray[Any], NDArray[np.int64], int]:
+    """Leading bits of the last value to take in each group, as many as leave few items with them.
+
+    Also how many of these items to take in each group, and how many bits were not looked at.
+    """
     width = dtype.itemsize * 8
     digit = max(1, (BINS // len(wanted)).bit_length() - 1)
     limits = np.zeros(len(wanted), dtype=f"u{dtype.itemsize}")
     left = wanted.copy()
     group = np.arange(len(wanted))
-    while width:
+    near = np.inf
+    while width and 4 * near > BINS:
         bits = min(digit, width)
         width -= bits
         counts = _count_digits(stream, spans, limits, width, bits, blocks)
@@ -112,7 +134,8 @@ def _limits(
         found = (upto < left[:, None]).sum(axis=1)
         left -= upto[group, found] - counts[group, found]
         limits |= found.astype(limits.dtype) << limits.dtype.type(width)
-    return limits, left
+        near = counts[group, found].sum()
+    return limits, left, width
 
 
 def _count_digits(
@@ -128,7 +151,7 @@ def _count_digits(
     def task(start: int, stop: int) -> NDArray[np.intp]:
         groups, values = stream(start, stop)[1:]
         # What differs in an earlier digit comes out larger than any digit.
-        digits = (ascending_bits(values) ^ limits[groups]) >> limits.dtype.type(width)
+        digits = (ascending_bits(values) ^ limits.take(groups)) >> limits.dtype.type(width)
         agrees = digits < (1 << bits)
         places: NDArray[np.intp] = (groups[agrees] << bits) + digits[agrees].astype(np.intp)
         return places

@@ -24,7 +24,6 @@ from labelfix.score.confident import (
 )
 from labelfix.score.ranks import mark_largest_margins, mark_smallest
 from labelfix.score.registry import make
-from labelfix.score.sums import given_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,8 +131,8 @@ class LowSelfConfidence:
         """Mask of the selected items, shape (n,)."""
 
         def stream(start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-            values = given_values(counts.labels, counts.pred_probs, start, stop)
-            return np.arange(start, stop), np.zeros(stop - start, dtype=np.intp), values
+            group = np.zeros(stop - start, dtype=np.intp)
+            return np.arange(start, stop), group, counts.own(start, stop)
 
         return _lowest(counts, stream, row_bytes=48)
 
@@ -317,13 +316,12 @@ def _mark_lowest(
     """Mark the items of each class with the lowest self-confidence."""
 
     def stream(start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        values = given_values(counts.labels, counts.pred_probs, start, stop)
-        return np.arange(start, stop), counts.labels[start:stop].astype(np.intp), values
+        given = counts.labels[start:stop].astype(np.intp)
+        return np.arange(start, stop), given, counts.own(start, stop)
 
     spans = counts.blocks.spans(len(marks), row_bytes=48)
     dtype = working_dtype(counts.pred_probs)
-    room = counts.pred_probs.nbytes // 40
-    mark_smallest(stream, spans, wanted, dtype, marks, BY_CLASS, counts.blocks, room)
+    mark_smallest(stream, spans, wanted, dtype, marks, BY_CLASS, counts.blocks)
 
 
 def _all_marked(marks: NDArray[np.uint8], wanted: np.uint8) -> NDArray[np.bool_]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,17 @@ if TYPE_CHECKING:
 
     from labelfix.score.blocks import Blocks
 
-__all__ = ["PairwiseSum", "class_sums", "count_labels", "given_values"]
+__all__ = [
+    "OwnProbability",
+    "PairwiseSum",
+    "class_sums",
+    "count_labels",
+    "given_values",
+    "keep_own",
+]
+
+OwnProbability = Callable[[int, int], "NDArray[Any]"]
+"""Gives the probability of the given class in rows start to stop."""
 
 LEAF = 2048
 """Values that a `PairwiseSum` keeps at most; below it NumPy sums as one. Decides no result."""
@@ -44,8 +56,26 @@ def given_values(
     return exact
 
 
+def keep_own(labels: NDArray[Any], pred_probs: NDArray[Any], blocks: Blocks) -> OwnProbability:
+    """Give `given_values` of a matrix, looked up once if they are a fortieth of it or less."""
+    dtype = working_dtype(pred_probs)
+    if 40 * dtype.itemsize * len(labels) > pred_probs.nbytes:
+        return partial(given_values, labels, pred_probs)
+    kept = np.empty(len(labels), dtype=dtype)
+
+    def task(start: int, stop: int) -> None:
+        kept[start:stop] = given_values(labels, pred_probs, start, stop)
+
+    blocks.run(task, blocks.spans(len(labels), row_bytes=24))
+    return lambda start, stop: kept[start:stop]
+
+
 def class_sums(
-    labels: NDArray[Any], pred_probs: NDArray[Any], counts: NDArray[np.int64], blocks: Blocks
+    labels: NDArray[Any],
+    own: OwnProbability,
+    counts: NDArray[np.int64],
+    dtype: np.dtype[Any],
+    blocks: Blocks,
 ) -> NDArray[Any]:
     """Sum the given class's probability over the items of each class.
 
@@ -55,28 +85,32 @@ def class_sums(
 
     Parameters
     ----------
-    labels, pred_probs
-        Shapes (n,) and (n, K).
+    labels
+        Shape (n,).
+    own
+        Probability of the given class.
     counts
         Items of each class, shape (K,).
+    dtype
+        Of the probabilities: float32 or float64.
     blocks
         How to cut up the rows.
 
     Returns
     -------
     NDArray
-        Shape (K,), in the working precision.
+        Shape (K,), of that dtype.
     """
     narrow = np.min_scalar_type(len(counts))  # 16 bits or fewer are sorted by radix, in linear time
 
     def by_class(start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         here = labels[start:stop].astype(narrow)
         order = np.argsort(here, kind="stable")
-        return given_values(labels, pred_probs, start, stop)[order], np.bincount(here)
+        return own(start, stop)[order], np.bincount(here)
 
     # Each class of each block costs a call: the more classes, the more rows to a block.
     spans = blocks.spans(len(labels), row_bytes=max(1, min(24, 400 // len(counts))))
-    sums = np.zeros(len(counts), dtype=working_dtype(pred_probs))
+    sums = np.zeros(len(counts), dtype=dtype)
     begun: dict[int, PairwiseSum] = {}
     for values, sizes in blocks.each(by_class, spans):
         ends = np.cumsum(sizes)
@@ -85,7 +119,7 @@ def class_sums(
             if len(here) == counts[k]:
                 sums[k] = np.add.reduce(here)
             else:
-                begun.setdefault(k, PairwiseSum(int(counts[k]), sums.dtype)).add(here)
+                begun.setdefault(k, PairwiseSum(int(counts[k]), dtype)).add(here)
     for k, total in begun.items():
         sums[k] = total.result()
     return sums
