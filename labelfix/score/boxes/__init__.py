@@ -1,0 +1,37 @@
+"""Scores of given and predicted boxes: pure functions, tables and arrays in and out."""
+
+from __future__ import annotations
+
+from labelfix.score.boxes.calibration import Calibration, Weights
+from labelfix.score.boxes.fiftyone import FiftyOne, FiftyOneScores, fiftyone_scores
+from labelfix.score.boxes.matching import Boxes, Match, Pairs, match_boxes
+from labelfix.score.boxes.objectlab import ObjectLab, ObjectLabScores, objectlab_scores
+from labelfix.score.boxes.params import BoxParams
+from labelfix.score.boxes.ranking import (
+    BoxScores,
+    find_box_issues,
+    image_quality,
+    rank_boxes,
+    score_boxes,
+)
+
+__all__ = [
+    "BoxParams",
+    "BoxScores",
+    "Boxes",
+    "Calibration",
+    "FiftyOne",
+    "FiftyOneScores",
+    "Match",
+    "ObjectLab",
+    "ObjectLabScores",
+    "Pairs",
+    "Weights",
+    "fiftyone_scores",
+    "find_box_issues",
+    "image_quality",
+    "match_boxes",
+    "objectlab_scores",
+    "rank_boxes",
+    "score_boxes",
+]
