@@ -350,6 +350,7 @@ def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
     ("config", "found"),
     [
         ("train: images\nnames: [a\n", "broken YAML"),
+        ("train: images\nnames: " + "[" * 5000, "broken YAML"),
         ("train: images\nnc: 3\nnames: [a, b]\n", "nc: 3 and 2 names"),
         ("train: images\nnc: many\n", "nc: many"),
         ("train: images\nnames: {0: a, 2: b}\n", "gaps"),

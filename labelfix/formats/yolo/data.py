@@ -100,7 +100,7 @@ def _parse_yaml(file: Path) -> dict[str, Any]:
     try:
         # BaseLoader makes strings, lists and dicts only: safe, and a class named `no` stays `no`
         config = yaml.load(file.read_bytes(), Loader=yaml.BaseLoader)  # noqa: S506 # see above
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = None if mark is None else mark.line + 1
         found = f"broken YAML ({getattr(error, 'problem', None) or error})"
