@@ -117,10 +117,11 @@ def require_extra(module: str, extra: str, purpose: str) -> Any:  # a module has
     MissingExtraError
         If the import fails.
     """
+    package = module.partition(".")[0]
     try:
+        importlib.import_module(package)  # first, since a part of it may be loaded already
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
         raise MissingExtraError(
             f"{purpose} needs {package}, which could not be imported ({error}); "
             f"install it with: python -m pip install 'labelfix[{extra}]'"
