@@ -423,6 +423,7 @@ def test_unknown_rules_and_parameters_are_refused(
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -0.1, 1.1])
 def test_what_is_no_probability_is_refused_by_row(bad: float) -> None:
     labels, pred_probs = made_up(10, items=200, classes=3, dtype="float32")
+    labels[5] = 1  # the given or the likeliest class of one tells; then all are named
     pred_probs[[5, 150], 1] = bad
     with pytest.raises(InputError, match="rows 5, 150"):
         score.count_confident(labels, pred_probs, blocks=TINY_BLOCKS)

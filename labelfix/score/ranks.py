@@ -306,13 +306,15 @@ class _Leaders:
             given, self.true = np.divmod(pairs, classes)
             self.degree = np.bincount(given, minlength=classes)
             self.first_slot = np.cumsum(self.degree) - self.degree
-            row_bytes = 16 * int(self.degree.max(initial=1))  # a quarter: few rows have so many
+            row_bytes = 64 * int(self.degree.max(initial=1))
         else:
             self.pairs = np.arange(wanted.size)
             row_bytes = 3 * dtype.itemsize * classes
         self.wanted = wanted.reshape(-1)[self.pairs]
         self.floors = np.where(self.wanted > 0, dtype.type(floor), dtype.type(np.inf))
-        self.spans = blocks.spans(len(labels), row_bytes)
+        self.at_once = blocks.spans(len(labels), row_bytes)[0][1]
+        share = 1.0 if among is None else np.count_nonzero(among[0]) / max(1, len(labels))
+        self.spans = blocks.spans(len(labels), row_bytes=max(4, int(24 * share)))
         self.ties_left = np.zeros(len(self.pairs), dtype=np.int32)
         self.unfilled = self.pairs[self._raise_floors()]
 
@@ -358,25 +360,29 @@ class _Leaders:
         if not self.classes.all():
             here = np.flatnonzero(self.classes.take(given))
             rows, given = rows[here], given[here]
-        if self.sparse:
-            item, slots, margins = self._few(rows, given)
-        else:
-            item, slots, margins = self._many(rows, given, start, stop)
-        return rows[item], slots, margins
+        margins = self._few if self.sparse else self._many
+        found = [
+            margins(rows[first : first + self.at_once], given[first : first + self.at_once])
+            for first in range(0, len(rows) or 1, self.at_once)
+        ]
+        if len(found) == 1:
+            return found[0]
+        rows, slots, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return rows, slots, values
 
     def _many(
-        self, rows: NDArray[np.intp], given: NDArray[np.intp], start: int, stop: int
+        self, rows: NDArray[np.intp], given: NDArray[np.intp]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
         classes = self.pred_probs.shape[1]
-        block = read_rows(self.pred_probs, start, stop)
-        if len(rows) < len(block):
-            block = block.take(rows - start, axis=0)
-        first = np.arange(0, block.size, classes)
-        margins = block - block.take(first + given)[:, None]
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1:  # all rows there: no copy
+            block = read_rows(self.pred_probs, rows[0], rows[-1] + 1)
+        else:
+            block = read_rows(self.pred_probs.take(rows, axis=0), 0, len(rows))
+        margins = block - block.take(np.arange(0, block.size, classes) + given)[:, None]
         floors = self.floors.reshape(classes, classes).take(given, axis=0)
         places = np.flatnonzero(margins >= floors)
         item, true = np.divmod(places, classes)
-        return item, given[item] * classes + true, margins.take(places)
+        return rows[item], given[item] * classes + true, margins.take(places)
 
     def _few(
         self, rows: NDArray[np.intp], given: NDArray[np.intp]
@@ -390,7 +396,7 @@ class _Leaders:
         own = self.pred_probs[rows, given].astype(dtype, copy=False)
         margins = towards - own.take(item)
         reach = np.flatnonzero(margins >= self.floors.take(slots))
-        return item[reach], slots[reach], margins[reach]
+        return rows[item[reach]], slots[reach], margins[reach]
 
     def _raise_floors(self) -> NDArray[np.intp]:
         """Let the rows go by; raise floors to the last leading margins; give the unfilled slots."""
