@@ -215,6 +215,14 @@ class BoxNoise:
             for name, share in shares.items()
             if not 0 <= share <= 1
         ]
+        for name in ("shift_iou", "duplicate_iou"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high < 1:
+                problems.append(
+                    Problem(f"BoxNoise.{name}", f"{low}, {high}", "0 < low <= high < 1")
+                )
+        if not 0 < self.spawn_iou <= 1:
+            problems.append(Problem("BoxNoise.spawn_iou", str(self.spawn_iou), "in (0, 1]"))
         if sum(shares[name] for name in SPOILS) > 1:
             problems.append(Problem("BoxNoise", f"{', '.join(SPOILS)} above 1 in all", "at most 1"))
         if problems:

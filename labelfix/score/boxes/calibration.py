@@ -42,9 +42,10 @@ ENOUGH = 20
 """Fewer boxes of a sort are nothing to learn from."""
 WANTED = 2000
 """Errors of each kind to plant; where there are fewer boxes, several in each."""
+NEED_ROOM = ("wrong_class", "merged")
 UNHEARD_OF = -20.0
-"""Log likelihood ratio of errors that this dataset has no room for: another class where there is
-one only, boxes drawn as one where no two of a class are neighbours."""
+"""Errors that some datasets have no room for: another class where there is one only, boxes drawn
+as one where no two of a class are neighbours; and their log likelihood ratio then."""
 DIGITS = 6
 """Decimals of a weight: rounding hides what differs between machines' arithmetic."""
 
@@ -90,7 +91,8 @@ class Calibration:
     weights
         Of the clues for each kind; a group is `merged` or `split`.
     boxes_per_prediction
-        Given boxes for each predicted one: turns the prior of missing boxes into one a prediction.
+        Given boxes for each predicted one, at least one an image: turns the prior of missing boxes
+        into one a prediction.
     """
 
     params: BoxParams
@@ -143,7 +145,7 @@ class Calibration:
             match.class_names,
             scene.scale,
             weights,
-            len(match.given) / max(len(match.predicted), 1),
+            max(len(match.given), len(match), 1) / max(len(match.predicted), 1),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -310,11 +312,11 @@ def _learn(kind: str, planted: Clues, given: Clues, ridge: float) -> Weights:
         np.column_stack([np.asarray(clues[n], float) for n in names]) for clues in (planted, given)
     )
     start = np.array([START[kind].get(name, 0.0) for name in names])
-    if len(X0) < ENOUGH:
+    if len(X0) >= ENOUGH > len(X1) and kind in NEED_ROOM:
+        return Weights(UNHEARD_OF, {}, 0)
+    if min(len(X0), len(X1)) < ENOUGH:
         centre = float((X0 @ start).mean()) if len(X0) else 0.0
         return Weights(-centre, dict(zip(names, start.tolist(), strict=True)), 0)
-    if len(X1) < ENOUGH:
-        return Weights(UNHEARD_OF, {}, 0)
     intercept, weights = _logistic(X1, X0, start, ridge)
     return Weights(
         round(intercept, DIGITS),

@@ -333,10 +333,11 @@ def _given_issues(
         other=names.gather(given["other_label"]),
         **{f"given_{edge}": box[edge] for edge in BOX},
     )
-    parts = facts.partition_by("kind", as_dict=True, maintain_order=True)
     return pl.concat(
-        [_SAY[str(kind)](part, annotations, predictions) for (kind,), part in parts.items()]
-        or [facts.with_columns(**_delete()).select(COLUMNS)]
+        [
+            say(facts.filter(pl.col("kind") == kind), annotations, predictions)
+            for kind, say in _SAY.items()
+        ]
     )
 
 

@@ -1,0 +1,608 @@
+"""Box scores: equal to their oracles, independent of what should not matter, and finding errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelfix.errors import InputError, LabelfixWarning
+from labelfix.inject import BoxNoise, inject_boxes
+from labelfix.schema import BOX, BOX_ISSUES, BOX_KINDS, Dataset, check
+from labelfix.score.boxes import (
+    BoxParams,
+    Calibration,
+    Match,
+    ObjectLab,
+    fiftyone_scores,
+    find_box_issues,
+    image_quality,
+    match_boxes,
+    objectlab_scores,
+    rank_boxes,
+    score_boxes,
+)
+from labelfix.score.boxes.fiftyone import match_greedily
+from labelfix.score.boxes.matching import overlaps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CLASSES = ("ant", "bee", "cat", "dog")
+Tables = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
+
+
+def table(item: list[str], label: list[str], box: NDArray[np.float64], **more: Any) -> pl.DataFrame:
+    corners = {edge: box[:, column] for column, edge in enumerate(BOX)}
+    return pl.DataFrame({"item_id": item, "label": label, **corners, **more})
+
+
+def given_table(item: list[str], label: list[str], box: NDArray[np.float64]) -> pl.DataFrame:
+    ids = [str(number) for number in range(len(item))]
+    return table(item, label, box, annotation_id=ids, crowd=np.zeros(len(item), bool))
+
+
+def random_tables(seed: int, images: int = 12, sure: float = 1.0) -> Tables:
+    """Boxes without sense: for oracles. `sure` near zero makes confidences high."""
+    rng = np.random.default_rng(seed)
+
+    def boxes(most: int) -> tuple[list[str], list[str], NDArray[np.float64]]:
+        item = np.repeat(np.arange(images), rng.integers(0, most, images))
+        low = rng.integers(0, 60, (len(item), 2))
+        box = np.concatenate([low, low + rng.integers(1, 60, (len(item), 2))], axis=1)
+        label = rng.integers(0, len(CLASSES), len(item))
+        return [f"{i}.jpg" for i in item], [CLASSES[k] for k in label], box.astype(float)
+
+    truth = given_table(*boxes(7))
+    item, label, box = boxes(12)
+    near = rng.random(len(item)) < 0.5  # half of them near a given box of some image
+    box[near] = truth.select(BOX).to_numpy()[rng.integers(0, truth.height, near.sum())]
+    found = table(item, label, box, score=rng.random(len(item)) ** sure)
+    return truth, found, pl.DataFrame({"item_id": [f"{i}.jpg" for i in range(images)]})
+
+
+def scenes(seed: int = 0, images: int = 150, vectors: bool = True) -> Tables:
+    """Images of 160 x 120 with objects, and a detector that sees most of them, dimly."""
+    rng = np.random.default_rng(seed)
+    item = np.repeat(np.arange(images), rng.integers(2, 8, images))
+    n = len(item)
+    size = rng.uniform(12, 40, (n, 2))
+    low = rng.random((n, 2)) * ([160, 120] - size)
+    box, label = np.concatenate([low, low + size], axis=1), rng.integers(0, len(CLASSES), n)
+    names = [f"{i}.jpg" for i in range(images)]
+    truth = given_table([names[i] for i in item], [CLASSES[k] for k in label], box)
+
+    seen = np.flatnonzero(rng.random(n) < 0.95)
+    ghosts = 3 * images
+    ghost_low, ghost_size = rng.random((ghosts, 2)) * [110, 80], rng.uniform(12, 40, (ghosts, 2))
+    edge = rng.normal(0, 0.05, (len(seen), 4)) * np.tile(size[seen], 2)
+    found_item = np.concatenate([item[seen], rng.integers(0, images, ghosts)])
+    found_box = np.concatenate([box[seen] + edge, np.hstack([ghost_low, ghost_low + ghost_size])])
+    sure = np.concatenate([rng.beta(4, 3, len(seen)), rng.beta(1, 12, ghosts)])
+    classes = rng.dirichlet(np.full(len(CLASSES), 0.3), len(sure))
+    classes[np.arange(len(seen)), label[seen]] += 3
+    probs = sure[:, None] * classes / classes.sum(axis=1, keepdims=True)
+    guess = probs.argmax(axis=1)
+    found = table(
+        [names[i] for i in found_item],
+        [CLASSES[k] for k in guess],
+        found_box,
+        score=probs.max(axis=1),
+    )
+    if vectors:
+        column = pl.Series(probs.astype(np.float32), dtype=pl.Array(pl.Float32, len(CLASSES)))
+        found = found.with_columns(pred_probs=column)
+    items = pl.DataFrame({"item_id": names, "width": [160] * images, "height": [120] * images})
+    return truth, found, items
+
+
+def matched(tables: Tables, **more: Any) -> Match:
+    truth, found, items = tables
+    return match_boxes(truth, found, CLASSES, items, **more)
+
+
+def dataset(truth: pl.DataFrame, items: pl.DataFrame) -> Dataset:
+    return Dataset(items, truth, CLASSES, "table")
+
+
+def issues_of(tables: Tables, **more: Any) -> pl.DataFrame:
+    truth, found, items = tables
+    return find_box_issues(dataset(truth, items), found, **more)
+
+
+@pytest.fixture(scope="module")
+def clean() -> Tables:
+    return scenes()
+
+
+@pytest.fixture(scope="module")
+def calibration(clean: Tables) -> Calibration:
+    return Calibration.fit(matched(clean))
+
+
+# matching
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.1, 0.5]), st.sampled_from([1, 7, 1 << 16]))
+def test_overlaps_are_those_of_brute_force_for_every_block_size(
+    seed: int, least: float, block: int
+) -> None:
+    match = matched(random_tables(seed))
+    for left, right in ((match.given, match.predicted), (match.predicted, match.predicted)):
+        expected = {}
+        for a in range(len(left)):
+            for b in range(a + 1 if left is right else 0, len(right)):
+                p, q = left.corners[a], right.corners[b]
+                width = min(p[2], q[2]) - max(p[0], q[0])
+                height = min(p[3], q[3]) - max(p[1], q[1])
+                shared = max(width, 0) * max(height, 0)
+                overlap = shared / (left.area[a] + right.area[b] - shared)
+                if left.item[a] == right.item[b] and overlap > least:
+                    expected[a, b] = overlap
+        pairs = overlaps(left, right, least, block)
+        assert list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)) == list(expected)
+        assert pairs.iou.tolist() == pytest.approx(list(expected.values()))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000))
+def test_greedy_matching_is_that_of_one_prediction_after_the_other(seed: int) -> None:
+    match = matched(random_tables(seed))
+    score = np.round(match.predicted.confidence, 1)  # with ties
+    pairs = match.pairs
+    expected = np.full(len(match.given), -1)
+    for row in np.argsort(-score, kind="stable"):
+        options = np.flatnonzero((pairs.right == row) & (pairs.iou >= 0.5))
+        for option in sorted(options, key=lambda o: (-pairs.iou[o], pairs.left[o])):
+            if expected[pairs.left[option]] < 0:
+                expected[pairs.left[option]] = row
+                break
+    partner, overlap = match_greedily(pairs, score, len(match.given), 0.5)
+    assert partner.tolist() == expected.tolist()
+    assert ((overlap >= 0.5) == (partner >= 0)).all()
+
+
+def test_rows_may_come_in_any_order() -> None:
+    truth, found, items = random_tables(3)
+    ours = objectlab_scores(match_boxes(truth, found, CLASSES, items))
+    order = np.random.default_rng(0).permutation(found.height)
+    theirs = objectlab_scores(match_boxes(truth, found[order], CLASSES, items))
+    np.testing.assert_array_equal(ours.overlooked[order], theirs.overlooked)
+    np.testing.assert_array_equal(ours.badloc, theirs.badloc)
+
+
+# peers
+
+
+def cleanlab_input(match: Match) -> tuple[list[dict[str, Any]], list[list[NDArray[np.float64]]]]:
+    labels, predictions = [], []
+    given_box, found = match.given, match.predicted
+    rows = np.column_stack([found.corners, found.confidence])
+    for i in range(len(match)):
+        here = slice(given_box.first[i], given_box.first[i + 1])
+        labels.append({"bboxes": given_box.corners[here], "labels": given_box.label[here]})
+        there = slice(found.first[i], found.first[i + 1])
+        label = found.label[there]
+        predictions.append([rows[there][label == k] for k in range(len(CLASSES))])
+    return labels, predictions
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        ObjectLab(),
+        ObjectLab(alpha=0.5, low_probability_threshold=0.2, high_probability_threshold=0.6),
+        ObjectLab(overlapping_label_check=False, temperature=0.5),
+        ObjectLab(overlooked_weight=0.6, badloc_weight=0.1, swap_weight=0.3),
+    ],
+    ids=["default", "thresholds", "no overlap check", "weights"],
+)
+def test_objectlab_scores_are_those_of_cleanlab(params: ObjectLab) -> None:
+    rank = pytest.importorskip("cleanlab.object_detection.rank")
+    for seed, sure in ((0, 1.0), (1, 0.05), (2, 0.2)):
+        match = matched(random_tables(seed, sure=sure))
+        labels, predictions = cleanlab_input(match)
+        scores = objectlab_scores(match, params)
+        given_inputs = {"labels": labels, "predictions": predictions, "alpha": params.alpha}
+        badloc = rank.compute_badloc_box_scores(
+            **given_inputs, low_probability_threshold=params.low_probability_threshold
+        )
+        high = {"high_probability_threshold": params.high_probability_threshold}
+        swap = rank.compute_swap_box_scores(
+            **given_inputs, **high, overlapping_label_check=params.overlapping_label_check
+        )
+        overlooked = rank.compute_overlooked_box_scores(**given_inputs, **high)
+        weights = {
+            name: getattr(params, f"{name}_weight") for name in ("overlooked", "badloc", "swap")
+        }
+        image = rank._get_subtype_label_quality_scores(
+            labels,
+            predictions,
+            alpha=params.alpha,
+            low_probability_threshold=params.low_probability_threshold,
+            temperature=params.temperature,
+            aggregation_weights=weights,
+            overlapping_label_check=params.overlapping_label_check,
+            **high,
+        )
+        close: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-12}
+        np.testing.assert_allclose(scores.badloc, np.concatenate(badloc), **close)
+        np.testing.assert_allclose(scores.swap, np.concatenate(swap), **close)
+        np.testing.assert_allclose(scores.image, image, **close)
+        by_class = [  # cleanlab has predictions of an image class by class
+            match.predicted.row[
+                first + np.argsort(match.predicted.label[first:last], kind="stable")
+            ]
+            for first, last in zip(match.predicted.first, match.predicted.first[1:], strict=False)
+        ]
+        theirs = np.concatenate(overlooked)
+        np.testing.assert_allclose(scores.overlooked[np.concatenate(by_class)], theirs, **close)
+
+
+def test_the_default_image_score_is_cleanlabs() -> None:
+    rank = pytest.importorskip("cleanlab.object_detection.rank")
+    match = matched(random_tables(5, sure=0.05))
+    theirs = rank.get_label_quality_scores(*cleanlab_input(match), verbose=False)
+    np.testing.assert_allclose(objectlab_scores(match).image, theirs, rtol=1e-9)
+
+
+def test_fiftyone_scores_are_the_formulas() -> None:
+    match = matched(random_tables(4))
+    scores, confidence = fiftyone_scores(match), match.predicted.confidence
+    partner, overlap = match_greedily(match.pairs, confidence, len(match.given), 0.5)
+    for row, (mine, iou) in enumerate(zip(partner, overlap, strict=True)):
+        assert scores.spurious[row] == (mine < 0)
+        if mine < 0:
+            assert math.isnan(scores.mistakenness[row])
+            continue
+        m = 1 if match.given.label[row] != match.predicted.label[mine] else -1
+        assert scores.mistakenness[row] == (m * confidence[mine] + 1) / 2
+        i = 2 * (1 - iou)
+        assert scores.location[row] == (confidence[mine] * (2 * i - 1) + 1) / 2
+    free = np.setdiff1d(np.arange(len(confidence)), partner)
+    assert np.flatnonzero(~np.isnan(scores.missing)).tolist() == sorted(match.predicted.row[free])
+
+
+# what must not matter
+
+
+def scored(tables: Tables, calibration: Calibration, **more: Any) -> pl.DataFrame:
+    truth, found, items = tables
+    match = match_boxes(truth, found, CLASSES, items)
+    return rank_boxes(match, score_boxes(match, calibration, **more), truth, found)
+
+
+KEYS = ["item_id", "annotation_id", "suggested_x1", "suggested_y1"]
+
+
+def same_but_for_rank(a: pl.DataFrame, b: pl.DataFrame, **close: Any) -> None:
+    parts = [one.drop("rank").sort(KEYS) for one in (a, b)]
+    numbers = [name for name, dtype in parts[0].schema.items() if dtype == pl.Float64]
+    words = [name for name in parts[0].columns if name not in numbers]
+    assert parts[0].select(words).equals(parts[1].select(words))
+    left, right = (part.select(numbers).to_numpy() for part in parts)
+    np.testing.assert_allclose(left, right, **close)
+
+
+def test_scores_do_not_depend_on_blocks(clean: Tables, calibration: Calibration) -> None:
+    done = []
+
+    def progress(what: str, number: int, total: int) -> None:
+        done.append((what, number, total))
+
+    whole = scored(clean, calibration)
+    assert whole.equals(scored(clean, calibration, block=40, progress=progress))
+    assert len(done) > 10
+    assert done[-1] == ("boxes", 150, 150)
+
+
+def test_scores_do_not_depend_on_the_other_images(clean: Tables, calibration: Calibration) -> None:
+    truth, found, items = clean
+    whole = scored(clean, calibration)
+    some = items["item_id"][[3, 40, 99]]
+    kept = pl.col("item_id").is_in(some.implode())
+    few = (truth.filter(kept), found.filter(kept), items.filter(kept))
+    same_but_for_rank(scored(few, calibration), whole.filter(kept), rtol=0)
+
+
+@pytest.mark.parametrize("factor", [0.25, 3.0])
+@pytest.mark.parametrize("sizes", [True, False], ids=["sizes known", "sizes unknown"])
+def test_scores_do_not_depend_on_units_or_image_size(
+    clean: Tables, calibration: Calibration, factor: float, sizes: bool
+) -> None:
+    truth, found, items = clean
+    if not sizes:
+        items = items.select("item_id")
+    scale = pl.when(pl.col("item_id") < "5").then(factor).otherwise(1.0)  # of some images
+    larger = [
+        part.with_columns(pl.col(name).cast(pl.Float64) * scale for name in names)
+        for part, names in (
+            (truth, BOX),
+            (found, BOX),
+            (items, ("width", "height") if sizes else ()),
+        )
+    ]
+    before = scored((truth, found, items), calibration)
+    after = scored((larger[0], larger[1], larger[2]), calibration)
+    order = ["item_id", "annotation_id", "kind", "quality"]
+    assert before.height == after.height
+    key = pl.col("quality").round(9)
+    left, right = (x.with_columns(key).sort(order).select(order) for x in (before, after))
+    assert left.equals(right)
+
+
+def test_scores_do_not_depend_on_how_sure_a_detector_is_in_general(clean: Tables) -> None:
+    truth, found, items = clean
+    found = found.drop("pred_probs")
+    dim = found.with_columns(score=pl.col("score") ** 2 * 0.3)  # never sure, as YOLO models are
+    a, b = (issues_of((truth, predictions, items)) for predictions in (found, dim))
+    both = a.join(b, on=["annotation_id"], how="inner")
+    x, y = (both[name].rank().to_numpy() for name in ("quality", "quality_right"))
+    assert np.corrcoef(x, y)[0, 1] > 0.97
+
+
+def test_a_calibration_survives_a_file(clean: Tables, calibration: Calibration) -> None:
+    restored = Calibration.from_json(json.loads(json.dumps(calibration.to_json())))
+    assert restored.params == calibration.params
+    assert scored(clean, restored).equals(scored(clean, calibration))
+
+
+def test_the_same_data_gives_the_same_queue(clean: Tables) -> None:
+    assert issues_of(clean).equals(issues_of(clean))
+
+
+# what they find
+
+NOISE = BoxNoise(
+    drop=0.05, flip=0.05, shift=0.05, spawn=0.05, duplicate=0.05, merge=0.04, split=0.03
+)
+
+
+def auroc(suspicion: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(wrong, suspicion))
+
+
+def share(mask: pl.Series) -> float:
+    return float(mask.to_numpy().mean())
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["class vectors", "labels alone"])
+def planted(request: pytest.FixtureRequest) -> tuple[Tables, pl.DataFrame]:
+    truth, found, items = scenes(1, images=400, vectors=request.param)
+    noisy, errors = inject_boxes(truth, NOISE, CLASSES, items, seed=2)
+    return (noisy, found, items), errors
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BOX_KINDS if kind != "missing"])
+def test_errors_in_given_boxes_come_first_in_the_ranking_of_their_kind(
+    planted: tuple[Tables, pl.DataFrame], kind: str
+) -> None:
+    tables, errors = planted
+    issues = issues_of(tables, kinds=[kind])
+    assert issues.height == tables[0].height
+    known = issues.join(errors, on="annotation_id", how="left", suffix="_planted")
+    partner = pl.lit(value=False)
+    if kind == "duplicate":  # of the two either may go
+        twins = errors.filter(pl.col("kind") == "duplicate")
+        partner = pl.col("item_id").is_in(twins["item_id"].implode())
+    asked = known.filter(
+        (pl.col("kind_planted") == kind) | (pl.col("kind_planted").is_null() & ~partner)
+    )
+    wrong = (asked["kind_planted"] == kind).fill_null(value=False).to_numpy()
+    assert auroc(-asked["quality"].to_numpy(), wrong) > (0.8 if kind == "duplicate" else 0.9)
+
+
+def test_dropped_boxes_come_first_among_missing_ones(
+    planted: tuple[Tables, pl.DataFrame],
+) -> None:
+    tables, errors = planted
+    issues = issues_of(tables, kinds=["missing"])
+    dropped = errors.filter(pl.col("kind") == "missing")
+    pairs = issues.head(dropped.height).join(dropped, on="item_id")
+    near = sum((pl.col(f"suggested_{edge}") - pl.col(f"original_{edge}")).abs() for edge in BOX)
+    found = pairs.filter(near < 40)["annotation_id_right"].n_unique()
+    assert found > 0.7 * dropped.height
+
+
+def test_the_one_ranking_beats_chance_by_far_and_flags_mostly_errors(
+    planted: tuple[Tables, pl.DataFrame],
+) -> None:
+    tables, errors = planted
+    issues = issues_of(tables)
+    given_rows = issues.filter(pl.col("annotation_id").is_not_null())
+    wrong = given_rows["annotation_id"].is_in(errors["annotation_id"].implode())
+    assert auroc(-given_rows["quality"].to_numpy(), wrong.to_numpy()) > 0.9
+    flagged = given_rows["flagged"]
+    assert share(wrong.filter(flagged)) > 0.6
+    assert flagged.to_numpy().sum() > 0.4 * wrong.to_numpy().sum()
+
+
+def test_suggestions_undo_the_errors(planted: tuple[Tables, pl.DataFrame]) -> None:
+    tables, errors = planted
+    known = issues_of(tables).join(errors, on="annotation_id", suffix="_planted")
+    hit = known.filter(pl.col("flagged") & (pl.col("kind") == pl.col("kind_planted")))
+    flips = hit.filter(pl.col("kind") == "wrong_class")
+    assert share(flips["suggested_label"] == flips["original_label"]) > 0.9
+    shifts = hit.filter(pl.col("kind") == "bad_location")
+    off = shifts.select(
+        before=sum((pl.col(f"given_{e}") - pl.col(f"original_{e}")).abs() for e in BOX),
+        after=sum((pl.col(f"suggested_{e}") - pl.col(f"original_{e}")).abs() for e in BOX),
+    )
+    assert off["after"].sum() < off["before"].sum() / 2
+    gone = hit.filter(pl.col("kind").is_in(["spurious", "duplicate"]))
+    assert gone.height
+    assert gone["suggested_x1"].is_null().all()
+    assert gone["suggested_label"].is_null().all()
+
+
+def test_images_with_errors_come_first(planted: tuple[Tables, pl.DataFrame]) -> None:
+    (truth, found, items), errors = planted
+    quality = image_quality(issues_of((truth, found, items)), items["item_id"])
+    assert quality["item_id"].sort().equals(items["item_id"].sort())
+    assert quality["quality"].is_sorted()
+    wrong = quality["item_id"].is_in(errors["item_id"].implode()).to_numpy()
+    assert auroc(-quality["quality"].to_numpy(), wrong) > 0.85
+
+
+# the table
+
+
+def test_the_queue_is_a_table_of_box_issues(clean: Tables) -> None:
+    truth, _, _ = clean
+    issues = check(issues_of(clean), BOX_ISSUES, "issues")
+    assert issues.columns == list(BOX_ISSUES)
+    assert issues["rank"].to_list() == list(range(1, issues.height + 1))
+    assert issues["quality"].is_sorted()
+    assert issues["quality"].is_between(0, 1).all()
+    assert issues["kind_score"].is_between(0, 1).all()
+    assert issues["evidence"].is_not_null().all()
+    given_rows = issues.filter(pl.col("kind") != "missing")
+    assert given_rows["annotation_id"].sort().equals(truth["annotation_id"].sort())
+    missing = issues.filter(pl.col("kind") == "missing")
+    assert missing["annotation_id"].is_null().all()
+    assert missing["given_x1"].is_null().all()
+    assert missing["suggested_x1"].is_not_null().all()
+
+
+def test_equal_qualities_keep_the_order_of_items() -> None:
+    n = 60
+    names = [f"{n - i}.jpg" for i in range(n)]
+    box = np.tile([10.0, 10, 40, 50], (n, 1))
+    truth = given_table(names, ["cat"] * n, box)
+    found = table(names, ["cat"] * n, box, score=[0.7] * n)
+    issues = issues_of((truth, found, pl.DataFrame({"item_id": names})))
+    assert issues["quality"].n_unique() == 1
+    assert issues["item_id"].to_list() == names
+
+
+def test_flags_and_proposals_follow_their_thresholds(clean: Tables) -> None:
+    for flag, propose in ((0.05, 0.2), (0.6, 0.001)):
+        issues = issues_of(clean, params=BoxParams(flag_above=flag, propose_above=propose))
+        assert (issues["flagged"] == (issues["quality"] <= 1 - flag)).all()
+        missing = issues.filter(pl.col("kind") == "missing")
+        assert (missing["quality"] <= 1 - propose + 1e-12).all()
+
+
+def test_a_crowd_region_is_neither_scored_nor_missed() -> None:
+    truth, found, items = scenes(2)
+    crowd = given_table(["0.jpg"], ["cat"], np.array([[0.0, 0, 160, 120]])).with_columns(
+        annotation_id=pl.lit("crowd"), crowd=pl.lit(value=True)
+    )
+    ignored = crowd.with_columns(
+        item_id=pl.lit("1.jpg"), annotation_id=pl.lit("ignored"), crowd=pl.lit(value=False)
+    )
+    regions = pl.concat(
+        [
+            crowd.with_columns(ignore=pl.lit(value=False)),
+            ignored.with_columns(ignore=pl.lit(value=True)),
+        ]
+    )
+    both = pl.concat([truth.with_columns(ignore=pl.lit(value=False)), regions])
+    both = both.sort("item_id", maintain_order=True)
+    everything = BoxParams(propose_above=0.0)
+    calibration = Calibration.fit(matched((truth, found, items)), everything)
+    plain = issues_of((truth, found, items), calibration=calibration)
+    with_regions = issues_of((both, found, items), calibration=calibration)
+    hidden = pl.col("item_id").is_in(["0.jpg", "1.jpg"]) & (pl.col("kind") == "missing")
+    assert plain.filter(hidden).height > 0
+    assert with_regions.filter(hidden).height == 0
+    given_rows = pl.col("kind") != "missing"
+    same_but_for_rank(with_regions.filter(given_rows), plain.filter(given_rows), rtol=1e-12)
+
+
+# at the edge
+
+
+def nothing() -> Tables:
+    truth, found, items = scenes()
+    return truth.clear(), found.clear(), items
+
+
+def test_boxes_without_predictions_are_all_listed() -> None:
+    truth, _, items = scenes()
+    with pytest.warns(LabelfixWarning, match="too few"):
+        issues = issues_of((truth, nothing()[1], items))
+    assert issues.height == truth.height
+    assert issues["quality"].is_finite().all()
+
+
+def test_predictions_without_boxes_are_all_missing_the_surest_first() -> None:
+    _, found, items = scenes()
+    with pytest.warns(LabelfixWarning, match="too few"):
+        issues = issues_of((nothing()[0], found, items), params=BoxParams(propose_above=0.0))
+    assert (issues["kind"] == "missing").all()
+    assert issues.height > 100
+    first = found.filter(pl.col("x1") == issues["suggested_x1"][0])
+    assert first["score"].item() > found["score"].quantile(0.99)
+
+
+def test_an_empty_dataset_has_an_empty_queue() -> None:
+    with pytest.warns(LabelfixWarning, match="too few"):
+        assert issues_of(nothing()).height == 0
+
+
+def test_one_class_has_no_wrong_class() -> None:
+    truth, found, items = (
+        part.with_columns(label=pl.lit("ant")) if "label" in part.columns else part
+        for part in scenes(vectors=False)
+    )
+    alone = Dataset(items, truth, ("ant",), "table")
+    assert (find_box_issues(alone, found, kinds=["wrong_class"])["quality"] > 0.999).all()
+
+
+def test_boxes_that_are_no_boxes_are_scored_as_unsupported(clean: Tables) -> None:
+    truth, found, items = clean
+    broken = truth.with_columns(
+        x1=pl.when(pl.col("annotation_id") == "3").then(math.nan).otherwise("x1"),
+        x2=pl.when(pl.col("annotation_id") == "5").then(-50.0).otherwise("x2"),
+        y2=pl.when(pl.col("annotation_id") == "7").then(pl.col("y1")).otherwise("y2"),
+    )
+    issues = issues_of((broken, found, items))
+    of = {row["annotation_id"]: row for row in issues.iter_rows(named=True)}
+    assert all(of[name]["kind"] == "spurious" for name in ("3", "5", "7"))
+    assert of["5"]["given_x2"] == -50.0  # kept as given
+    assert issues["quality"].is_finite().all()
+
+
+def test_all_that_is_wrong_is_told_at_once(clean: Tables) -> None:
+    truth, found, items = clean
+    bad = found.with_columns(
+        label=pl.lit("emu"), score=pl.lit(7.0), x1=pl.lit(math.inf), pred_probs=pl.lit(1.0)
+    )
+    lost = truth.with_columns(item_id=pl.lit("elsewhere.jpg"))
+    with pytest.raises(InputError) as raised:
+        match_boxes(lost, bad, CLASSES, items)
+    assert len(raised.value.problems) == 5
+
+
+def test_another_detectors_calibration_is_refused(clean: Tables, calibration: Calibration) -> None:
+    other = dataclasses.replace(calibration, class_names=("x", "y"))
+    with pytest.raises(InputError, match="fit it on these classes"):
+        score_boxes(matched(clean), other)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"missing": 0.0}, {"match_iou": 1.5}, {"quantiles": 1}, {"planted_shift": (0.8, 0.3)}],
+    ids=str,
+)
+def test_parameters_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        BoxParams(**wrong)
+
+
+def test_unknown_kinds_and_weights_are_refused(clean: Tables) -> None:
+    with pytest.raises(InputError, match="typo"):
+        issues_of(clean, kinds=["typo"])
+    with pytest.raises(InputError, match="sum to one"):
+        ObjectLab(swap_weight=0.9)
