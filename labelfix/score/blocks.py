@@ -35,8 +35,8 @@ class Blocks:
     Parameters
     ----------
     size
-        Bytes that one thread works on at a time. None takes a 128th of all, from 256 KiB to 2 MiB:
-        little enough for cache and memory, and enough to be worth a call.
+        Bytes that one thread works on at a time; None for a share of all, from 256 KiB to 4 MiB:
+        little enough for cache and memory, and enough to be worth handing to a thread.
     threads
         How many blocks are worked on at once; None for one a core.
 
@@ -52,9 +52,9 @@ class Blocks:
     size: int | None = None
     threads: int | None = None
 
-    def spans(self, rows: int, row_bytes: int) -> list[Span]:
-        """Cut `rows` into (start, stop) pairs, each of about `size` bytes."""
-        size = self.size or min(max(rows * row_bytes // 128, 1 << 18), 1 << 21)
+    def spans(self, rows: int, row_bytes: int, parts: int = 64) -> list[Span]:
+        """Cut `rows` into (start, stop) pairs of about `size` bytes, or about `parts` pairs."""
+        size = self.size or min(max(rows * row_bytes // parts, 1 << 18), 1 << 22)
         step = max(1, size // max(1, row_bytes))
         return [(start, min(rows, start + step)) for start in range(0, rows, step)]
 

@@ -319,14 +319,16 @@ class _Counter:
         self.joint = np.zeros((classes, classes), dtype=np.int32)
         self.flags = np.empty(rows, dtype=np.uint8)
         self.lock = threading.Lock()
-        self.spans = blocks.spans(rows, classes * self.cuts.itemsize)
+        self.spans = blocks.spans(rows, classes * self.cuts.itemsize, parts=32)
 
     def count(self, start: int, stop: int) -> int:
         """Count one block; give its number of confident errors."""
         block = read_rows(self.pred_probs, start, stop)
-        given = self.labels[start:stop].astype(np.intp)
+        given = self.labels[start:stop].astype(np.intp, copy=False)
         likeliest = block.argmax(axis=1)  # the first NaN, if there is one
-        top = block.take(np.arange(0, block.size, block.shape[1]) + likeliest)
+        places = np.arange(0, block.size, block.shape[1])
+        places += likeliest
+        top = block.take(places)
         own = self.own(start, stop)
         refuse_bad_values(top, self.pred_probs)
         refuse_bad_values(own, self.pred_probs)
@@ -337,7 +339,8 @@ class _Counter:
         guess, known = self._guess(block, likeliest, top)
         confident = known & (guess != given)
         self.flags[start:stop] = suspect * SUSPECT + confident * CONFIDENT + disagrees * DISAGREES
-        pairs = given * block.shape[1] + guess
+        pairs = np.multiply(given, block.shape[1], out=places)
+        pairs += guess
         with self.lock:  # adding is slow to another dtype
             np.add.at(self.joint.reshape(-1), pairs, known.astype(np.int32))
         return int(np.count_nonzero(suspect & confident))

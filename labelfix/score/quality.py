@@ -245,7 +245,8 @@ def _by_blocks(
             block_score(block, labels[start:stop].astype(np.intp)), 0, 1, out=scores[start:stop]
         )
 
-    blocks.run(task, blocks.spans(len(pred_probs), scores.itemsize * pred_probs.shape[1]))
+    row_bytes = scores.itemsize * pred_probs.shape[1]
+    blocks.run(task, blocks.spans(len(pred_probs), row_bytes, parts=96))
     return scores
 
 

@@ -312,7 +312,7 @@ class _Leaders:
             row_bytes = 3 * dtype.itemsize * classes
         self.wanted = wanted.reshape(-1)[self.pairs]
         self.floors = np.where(self.wanted > 0, dtype.type(floor), dtype.type(np.inf))
-        self.at_once = blocks.spans(len(labels), row_bytes)[0][1]
+        self.at_once = blocks.spans(len(labels), row_bytes, parts=128)[0][1]
         share = 1.0 if among is None else np.count_nonzero(among[0]) / max(1, len(labels))
         self.spans = blocks.spans(len(labels), row_bytes=max(4, int(24 * share)))
         self.ties_left = np.zeros(len(self.pairs), dtype=np.int32)

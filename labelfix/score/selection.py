@@ -319,7 +319,7 @@ def _mark_lowest(
         given = counts.labels[start:stop].astype(np.intp)
         return np.arange(start, stop), given, counts.own(start, stop)
 
-    spans = counts.blocks.spans(len(marks), row_bytes=48)
+    spans = counts.blocks.spans(len(marks), row_bytes=48, parts=96)
     dtype = working_dtype(counts.pred_probs)
     mark_smallest(stream, spans, wanted, dtype, marks, BY_CLASS, counts.blocks)
 
@@ -333,7 +333,7 @@ def _all_marked(marks: NDArray[np.uint8], wanted: np.uint8) -> NDArray[np.bool_]
 
 def _lowest(counts: ConfidentCounts, stream: Any, row_bytes: int) -> NDArray[np.bool_]:
     marks = np.zeros(len(counts.flags), dtype=np.uint8)
-    spans = counts.blocks.spans(len(marks), row_bytes)
+    spans = counts.blocks.spans(len(marks), row_bytes, parts=96)
     dtype = working_dtype(counts.pred_probs)
     wanted = np.array([counts.error_count])
     room = counts.pred_probs.nbytes // 40

@@ -49,7 +49,8 @@ def given_values(
     if pred_probs.flags.c_contiguous:  # one flat index is faster than two
         classes = pred_probs.shape[1]
         places = np.arange(0, (stop - start) * classes, classes)
-        values = pred_probs[start:stop].reshape(-1).take(places + labels[start:stop])
+        places += labels[start:stop].astype(np.intp, copy=False)
+        values = pred_probs[start:stop].reshape(-1).take(places)
     else:
         values = pred_probs[np.arange(start, stop), labels[start:stop]]
     exact: NDArray[Any] = values.astype(working_dtype(pred_probs), copy=False)
