@@ -287,10 +287,11 @@ def inject_boxes(
     item_ids = _item_order(annotations, items)
     desk = _lay_out(annotations, item_ids, labels)
     rng = np.random.default_rng(seed)
-    free = rng.permutation(np.flatnonzero(~annotations["crowd"].to_numpy()))
+    free = rng.permutation(np.flatnonzero(~annotations["crowd"].fill_null(value=False).to_numpy()))
     count = {name: round(getattr(noise, name) * len(free)) for name in (*SPOILS, *ADDS)}
+    asked = free if noise.merge else free[:0]
     rows, partners = neighbours(
-        desk.item, desk.label, desk.box, free, noise.merge_area, noise.merge_iou
+        desk.item, desk.label, desk.box, asked, noise.merge_area, noise.merge_iou
     )
     # a merge takes two boxes
     rows, partners = rows[: count["merge"] // 2], partners[: count["merge"] // 2]

@@ -15,10 +15,10 @@ PACKAGE = Path(labelfix.__file__).parent
 
 LAYERS = [
     {"_version", "atomic", "errors", "schema", "text"},
-    {"boxes", "formats", "images", "duplicates", "folds", "inject", "score"},
-    {"evaluate", "predict", "find", "report"},
+    {"boxes", "decisions", "duplicates", "folds", "formats", "images", "inject", "metadata", "score"},
+    {"apply", "evaluate", "exchange", "find", "predict", "report", "training"},
     {"run"},
-    {"demo", "cli"},
+    {"cli", "demo", "review"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

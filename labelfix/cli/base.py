@@ -1,0 +1,135 @@
+"""The application that commands hang on, and what they share: options, bars, errors, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shlex
+import sys
+import warnings
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
+
+import typer
+
+from labelfix._version import __version__
+from labelfix.cli.output import Format, print_lines, print_rows
+from labelfix.cli.progress import Bars
+from labelfix.cli.words import about_run, where_next
+from labelfix.errors import LabelfixError, LabelfixWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from labelfix.run import Run
+
+__all__ = [
+    "FINDINGS",
+    "TOP_OF_SHOW",
+    "FormatOption",
+    "Quiet",
+    "Top",
+    "app",
+    "at_work",
+    "guarded",
+    "print_found",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FINDINGS, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+TOP_OF_FIND, TOP_OF_SHOW = 10, 20
+
+app = typer.Typer(
+    name="labelfix",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn what is wrong with the input into a message and an exit code, without a traceback."""
+
+    @functools.wraps(command)
+    def guard(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            done = command(*args, **kwargs)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(BROKEN_PIPE) from error
+        except (LabelfixError, OSError) as error:
+            print_lines(f"Error: {error}", to=sys.stderr)
+            raise typer.Exit(BAD_INPUT) from error
+        except KeyboardInterrupt as error:
+            print_lines("Interrupted.", to=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from error
+        return done
+
+    return guard
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_lines(f"labelfix {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Start with: labelfix demo")
+def labelfix(
+    *,
+    version: Annotated[  # its callback does the work
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Find label errors in image datasets, fix them, and measure what the fixes were worth."""
+
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="How to list things on standard output.")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Nothing but errors, and what --format asks for.")
+]
+Top = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="List this many, most suspicious first. Default: a few as a table, else all.",
+        show_default=False,
+    ),
+]
+
+
+@contextlib.contextmanager
+def at_work(out: Path, *, quiet: bool) -> Iterator[Bars]:
+    """Draw bars, and keep labelfix's warnings for later: the record of a run has them."""
+    from labelfix.run import is_unfinished
+
+    try:
+        with Bars(quiet=quiet) as bars, warnings.catch_warnings():
+            warnings.simplefilter("ignore", LabelfixWarning)
+            yield bars
+    except KeyboardInterrupt:
+        if is_unfinished(out):
+            print_lines(f"{out} keeps what is done; the same command goes on there.", to=sys.stderr)
+        raise
+
+
+def print_found(run: Run, top: int | None, form: Format, *, quiet: bool) -> None:
+    """Say what was found and list the top of it; in other formats than a table, list alone."""
+    if form is not Format.table:
+        print_rows(run.issues if top is None else run.issues.head(top), form)
+    elif not quiet:
+        shown = run.issues.head(TOP_OF_FIND if top is None else top)
+        left = run.issues.height - shown.height
+        print_lines(*about_run(run))
+        print_rows(shown, form)
+        print_lines(*where_next(run, left, f"labelfix show {shlex.quote(str(run.path))}"))

@@ -1,0 +1,251 @@
+"""`labelfix find` and `labelfix show`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 # typer reads annotations
+from typing import Annotated
+
+import typer
+
+from labelfix.cli.base import (
+    FINDINGS,
+    TOP_OF_SHOW,
+    FormatOption,
+    Quiet,
+    Top,
+    at_work,
+    print_found,
+)
+from labelfix.cli.names import CLASSIFIERS, ENGINES, FEATURES, FORMATS, KINDS, RULES, SCORES
+from labelfix.cli.output import Format, print_lines, print_rows
+from labelfix.cli.words import about_run, where_next
+
+__all__ = ["find", "show"]
+
+READING = "What to read"
+PREDICTING = "Predictions"
+SCORING = "Scoring"
+
+
+def find(
+    context: typer.Context,
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="PATH",
+            help="Image folder, or table (CSV, TSV, Parquet, Arrow) with a label column.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Directory to write the run to.", metavar="RUN")
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Given labels (.npy, .csv, .parquet), with --pred-probs in place of PATH.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    pred_probs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Out-of-fold probabilities (.npy, .npz, .csv, .parquet). Repeat for an ensemble.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    dataset_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Format of PATH, instead of recognising it: {', '.join(FORMATS)}.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of given labels.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of image paths.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="COLUMN",
+            help="Column of item ids; labels and predictions are joined on it.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Items with the same value here are held out together.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column that a model may learn from; repeat for more. Default: all that are left.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Leave out what cannot be read.", rich_help_panel=READING),
+    ] = False,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=f"auto, small-cnn, finetune:ARCHITECTURE, or [FEATURES+]CLASSIFIER with one of "
+            f"{', '.join(CLASSIFIERS)}, package.module:factory, "
+            f"looking through {', '.join(FEATURES)}.",
+            rich_help_panel=PREDICTING,
+        ),
+    ] = "auto",
+    folds: Annotated[
+        int, typer.Option(min=2, help="Models trained.", rich_help_panel=PREDICTING)
+    ] = 5,
+    duplicates: Annotated[
+        int,
+        typer.Option(
+            min=-1,
+            max=19,
+            help="Images that differ in so many bits of their hash are held out together; "
+            "-1: do not look.",
+            rich_help_panel=PREDICTING,
+        ),
+    ] = 10,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the folds and the models.", rich_help_panel=PREDICTING)
+    ] = 0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Folds at once; -1: one a core.", show_default=False, rich_help_panel=PREDICTING
+        ),
+    ] = None,
+    score: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help=f"Label quality: {', '.join(SCORES)}.", rich_help_panel=SCORING
+        ),
+    ] = "default",
+    select: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help=f"What to flag: {', '.join(RULES)}.", rich_help_panel=SCORING
+        ),
+    ] = "default",
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help=f"{', '.join(ENGINES)}.", rich_help_panel=SCORING)
+    ] = "labelfix",
+    fail_above: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Exit with 1 if more than N are flagged.", show_default=False
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run on other data.")
+    ] = False,
+    top: Top = None,
+    form: FormatOption = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Find label errors, and write a run directory: a ranked queue, and a page to look at."""
+    from labelfix.run import FindOptions
+    from labelfix.run import find as find_errors
+
+    options = FindOptions(
+        path=_text(path),
+        labels=_text(labels),
+        pred_probs=tuple(str(one) for one in pred_probs or ()),
+        dataset_format=dataset_format,
+        label=label,
+        image=image,
+        id=id_column,
+        groups=groups,
+        features=None if features is None else tuple(features),
+        skip_bad=skip_bad,
+        model=model,
+        folds=folds,
+        duplicates=None if duplicates < 0 else duplicates,
+        seed=seed,
+        jobs=jobs,
+        score=score,
+        select=select,
+        engine=engine,
+    )
+    with at_work(out, quiet=quiet) as bars:
+        done = find_errors(options, out, overwrite=overwrite, command=context.obj, progress=bars)
+    if not quiet:
+        print_lines(*(f"Warning: {text}" for text in done.info.warnings), to=sys.stderr)
+    print_found(done, top, form, quiet=quiet)
+    if fail_above is not None and done.info.findings.flagged > fail_above:
+        raise typer.Exit(FINDINGS)
+
+
+def show(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Directory that `labelfix find` wrote.")
+    ],
+    *,
+    top: Top = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND", help=f"Only this kind: {', '.join(KINDS)}.", show_default=False
+        ),
+    ] = None,
+    given_label: Annotated[
+        str | None,
+        typer.Option(
+            "--class", metavar="NAME", help="Only items with this label.", show_default=False
+        ),
+    ] = None,
+    flagged: Annotated[bool, typer.Option("--flagged", help="Only the recommended set.")] = False,
+    form: FormatOption = Format.table,
+) -> None:
+    """List the queue of a run, most suspicious first."""
+    from labelfix.run import open_run
+
+    opened = open_run(run)
+    rows = opened.queue(kind=kind, given_label=given_label, flagged=flagged)
+    if form is not Format.table:
+        print_rows(rows if top is None else rows.head(top), form)
+        return
+    shown = rows.head(TOP_OF_SHOW if top is None else top)
+    print_lines(*about_run(opened))
+    print_rows(shown, form)
+    print_lines(*where_next(opened, rows.height - shown.height, "--top N shows N of them"))
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
