@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from labelfix.find import find_issues
     from labelfix.formats import read
     from labelfix.predict import out_of_fold
-    from labelfix.schema import Dataset, Predictions
+    from labelfix.schema import BoxPredictions, Dataset, Predictions
 
 _HOME = {
+    "BoxPredictions": "labelfix.schema",
     "Dataset": "labelfix.schema",
     "InputError": "labelfix.errors",
     "LabelfixError": "labelfix.errors",
@@ -40,6 +41,7 @@ _HOME = {
 }
 
 __all__ = [
+    "BoxPredictions",
     "Dataset",
     "InputError",
     "LabelfixError",

@@ -1,8 +1,8 @@
-"""The tables that all of labelfix passes around, and the three objects that carry them.
+"""The tables that all of labelfix passes around, and the objects that carry them.
 
-`read` gives a `Dataset`, `out_of_fold` gives `Predictions` for it, `find_issues` gives an issues
-table. Each table's columns are listed here, once, and `check` holds a table to its list at every
-boundary.
+`read` gives a `Dataset`, `out_of_fold` gives `Predictions` or `BoxPredictions` for it,
+`find_issues` gives an issues table. Each table's columns are listed here, once, and `check` holds a
+table to its list at every boundary.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ __all__ = [
     "ITEMS",
     "SCHEMA_VERSION",
     "BoxKind",
+    "BoxPredictions",
     "ClassKind",
     "Dataset",
     "Predictions",
@@ -277,3 +278,31 @@ class Predictions:
     duplicate_group: NDArray[np.int64] | None = None
     model: str = "given"
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BoxPredictions:
+    """What one detector sees in the images of a dataset.
+
+    Parameters
+    ----------
+    boxes
+        Table with the columns of `BOX_PREDICTIONS`, in item order, of each item the surest first.
+    class_names
+        The dataset's; those of the entries of `pred_probs`, where the table has that column.
+    fold
+        Table with the columns of `FOLDS`, or None if unknown.
+    model, details
+        Its name, and what it was given, for run.json.
+    """
+
+    boxes: pl.DataFrame
+    class_names: tuple[str, ...]
+    fold: pl.DataFrame | None = None
+    model: str = "given"
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check(self.boxes, BOX_PREDICTIONS, "predictions")
+        if self.fold is not None:
+            check(self.fold, FOLDS, "folds")
