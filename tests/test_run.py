@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 N = 60
-FILES = {"run.json", "issues.parquet", "predictions.npy", "report.html"}
+FILES = {
+    "run.json",
+    "items.parquet",
+    "annotations.parquet",
+    "issues.parquet",
+    "predictions.npy",
+    "report.html",
+}
 
 
 def write_table(path: Path, seed: int = 0) -> Path:

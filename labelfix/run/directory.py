@@ -1,6 +1,8 @@
 """The run directory: opening one, and writing one so that it is whole or says that it is not.
 
 RUN/run.json            what was run; written last, so a directory that has it is whole
+RUN/items.parquet       the dataset's items and given annotations as they were read, so that a
+RUN/annotations.parquet queue of any length opens without reading the dataset again
 RUN/folds.parquet       which item was held out in which fold; absent with ready-made predictions
 RUN/predictions.npy     pred_probs, rows in item order; a copy, so that a run can be mailed
 RUN/issues.parquet      the ranked queue
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from labelfix.schema import Dataset
+
 __all__ = [
     "Run",
     "check_free",
@@ -46,6 +50,8 @@ SCHEMA_VERSION = 1
 """Of the files of a run; equal to `labelfix.schema.SCHEMA_VERSION`, which is dear to import."""
 
 RECORD = "run.json"
+ITEMS = "items.parquet"
+ANNOTATIONS = "annotations.parquet"
 FOLDS = "folds.parquet"
 PREDICTIONS = "predictions.npy"
 ISSUES = "issues.parquet"
@@ -90,6 +96,16 @@ class Run:
         from labelfix.schema import check
 
         return check(self._table(ISSUES), COLUMNS, str(self.path / ISSUES))
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """The dataset's items as they were read, columns as in `labelfix.schema.ITEMS`."""
+        return self._table(ITEMS)
+
+    @cached_property
+    def annotations(self) -> pl.DataFrame:
+        """The given labels or boxes as they were read, columns as in `labelfix.schema`."""
+        return self._table(ANNOTATIONS)
 
     @cached_property
     def folds(self) -> pl.DataFrame | None:
@@ -266,6 +282,7 @@ def unfinished(out: Path, fingerprint: str, command: tuple[str, ...]) -> Iterato
 def write_run(
     out: Path,
     record: RunRecord,
+    dataset: Dataset,
     issues: pl.DataFrame,
     folds: pl.DataFrame | None,
     pred_probs: NDArray[Any],
@@ -282,6 +299,8 @@ def write_run(
         (out / FOLDS).unlink(missing_ok=True)
     else:
         _write_table(out / FOLDS, folds)
+    _write_table(out / ITEMS, dataset.items)
+    _write_table(out / ANNOTATIONS, dataset.annotations)
     _write_table(out / ISSUES, issues)
     with replacing(out / REPORT) as file:
         file.write(report.encode())

@@ -112,7 +112,7 @@ def find(
             record, seconds=stages.seconds, warnings=tuple(stages.warnings)
         )
         folds = _folds(dataset, predictions)
-        return write_run(out, record, found.issues, folds, pred_probs, page)
+        return write_run(out, record, dataset, found.issues, folds, pred_probs, page)
 
 
 @dataclass
