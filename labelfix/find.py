@@ -106,10 +106,19 @@ class Summary:
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """All that is concluded from a dataset and its predictions."""
+    """All that is concluded from a dataset and its predictions.
+
+    Parameters
+    ----------
+    issues, summary
+        The queue, and what it comes to.
+    neighbors
+        The nearest other items of each item, nearest first, shape (n, k); None without embeddings.
+    """
 
     issues: pl.DataFrame
     summary: Summary
+    neighbors: NDArray[np.int64] | None = None
 
 
 def find_issues(
@@ -233,7 +242,7 @@ def assess(
         weights=combined.weights,
         duplicates_agree=combined.duplicates_agree,
     )
-    return Assessment(issues, summary)
+    return Assessment(issues, summary, None if near is None else near.rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ RUN/items.parquet       the dataset's items and given annotations as they were r
 RUN/annotations.parquet queue of any length opens without reading the dataset again
 RUN/folds.parquet       which item was held out in which fold; absent with ready-made predictions
 RUN/predictions.npy     pred_probs, rows in item order; a copy, so that a run can be mailed
+RUN/neighbors.npy       the nearest other items of each item; absent without embeddings
 RUN/issues.parquet      the ranked queue
 RUN/decisions.jsonl     a reviewer's work, if any: never written, moved or removed here
 RUN/report.html         one page, opens offline
@@ -29,6 +30,7 @@ from labelfix.run.record import RunRecord, encode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     import polars as pl
     from numpy.typing import NDArray
 
@@ -54,6 +56,7 @@ ITEMS = "items.parquet"
 ANNOTATIONS = "annotations.parquet"
 FOLDS = "folds.parquet"
 PREDICTIONS = "predictions.npy"
+NEIGHBORS = "neighbors.npy"
 ISSUES = "issues.parquet"
 DECISIONS = "decisions.jsonl"
 REPORT = "report.html"
@@ -115,13 +118,12 @@ class Run:
     @cached_property
     def pred_probs(self) -> NDArray[Any]:
         """Class probabilities, shape (n, K), rows in item order: a read-only memory map."""
-        import numpy as np
+        return self._matrix(PREDICTIONS)
 
-        path = self.path / PREDICTIONS
-        try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return] # numpy types load as Any
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
+    @cached_property
+    def neighbors(self) -> NDArray[Any] | None:
+        """Rows of the nearest other items, nearest first, shape (n, k); None if nobody looked."""
+        return self._matrix(NEIGHBORS) if (self.path / NEIGHBORS).exists() else None
 
     def queue(
         self,
@@ -168,6 +170,15 @@ class Run:
     def report(self) -> Path:
         """The page to open in a browser."""
         return self.path / REPORT
+
+    def _matrix(self, name: str) -> NDArray[Any]:
+        import numpy as np
+
+        path = self.path / name
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return] # numpy types load as Any
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
 
     def _table(self, name: str) -> pl.DataFrame:
         import polars as pl
@@ -286,6 +297,7 @@ def write_run(
     issues: pl.DataFrame,
     folds: pl.DataFrame | None,
     pred_probs: NDArray[Any],
+    neighbors: NDArray[np.int64] | None,
     report: str,
 ) -> Run:
     """Write every file of a run, each whole or not at all, run.json last."""
@@ -295,6 +307,11 @@ def write_run(
     (out / RECORD).unlink(missing_ok=True)
     with replacing(out / PREDICTIONS) as file:
         np.save(file, pred_probs, allow_pickle=False)
+    if neighbors is None:
+        (out / NEIGHBORS).unlink(missing_ok=True)
+    else:
+        with replacing(out / NEIGHBORS) as file:
+            np.save(file, neighbors.astype(np.int32), allow_pickle=False)
     if folds is None:
         (out / FOLDS).unlink(missing_ok=True)
     else:

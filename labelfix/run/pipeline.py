@@ -112,7 +112,9 @@ def find(
             record, seconds=stages.seconds, warnings=tuple(stages.warnings)
         )
         folds = _folds(dataset, predictions)
-        return write_run(out, record, dataset, found.issues, folds, pred_probs, page)
+        return write_run(
+            out, record, dataset, found.issues, folds, pred_probs, found.neighbors, page
+        )
 
 
 @dataclass
