@@ -355,7 +355,7 @@ class _Leaders:
         rows = np.arange(start, stop)
         if self.among is not None:
             marks, bit = self.among
-            rows = start + np.flatnonzero(marks[start:stop] & bit)
+            rows = start + np.flatnonzero((marks[start:stop] & bit) != 0)
         given = self.labels[rows].astype(np.intp)
         if not self.classes.all():
             here = np.flatnonzero(self.classes.take(given))

@@ -149,7 +149,7 @@ class LowNormalizedMargin:
         def stream(start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
             # There are at least as many items as wanted with a class likelier than the given one by
             # 1e-6; so the margin need be known only where another class is the likeliest.
-            rows = np.flatnonzero(counts.flags[start:stop] & DISAGREES)
+            rows = np.flatnonzero((counts.flags[start:stop] & DISAGREES) != 0)
             block = read_rows(counts.pred_probs, start, stop).take(rows, axis=0)
             first = np.arange(0, block.size, block.shape[1])
             given = block.take(first + counts.labels[start:stop][rows])

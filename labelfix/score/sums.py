@@ -119,8 +119,10 @@ def class_sums(
             here = values[ends[k] - sizes[k] : ends[k]]
             if len(here) == counts[k]:
                 sums[k] = np.add.reduce(here)
-            else:
-                begun.setdefault(k, PairwiseSum(int(counts[k]), dtype)).add(here)
+                continue
+            if k not in begun:
+                begun[k] = PairwiseSum(int(counts[k]), dtype)
+            begun[k].add(here)
     for k, total in begun.items():
         sums[k] = total.result()
     return sums
