@@ -8,6 +8,7 @@ root, with slashes and with its suffix. Items and class names come in the order 
 
 from __future__ import annotations
 
+import itertools
 import os
 import unicodedata
 import warnings
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.formats.shared import plan_labels
 from labelfix.formats.tablefile import is_table
 from labelfix.images import has_image_name, probe
 from labelfix.schema import Dataset
@@ -27,7 +29,7 @@ from labelfix.text import count
 if TYPE_CHECKING:
     from labelfix.formats import ReadOptions
 
-__all__ = ["SPLITS", "read", "recognises"]
+__all__ = ["SPLITS", "placed", "read", "recognises"]
 
 SPLITS = {
     "train": "train",
@@ -42,6 +44,12 @@ SPLITS = {
 """Folder names that are taken for splits, in lower case, and what `items.split` says of them."""
 
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})  # as file managers leave it
+
+_NOT_IN_NAMES = frozenset('/\\:*?"<>|')
+"""Signs that no new folder is named with, as some systems cannot; classes that have them stay."""
+
+MOST_BYTES = 255
+"""Of a folder's name, on all common file systems."""
 
 _Parts = tuple[str, ...]
 
@@ -94,7 +102,128 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         format="imagefolder",
         root=path.resolve(),
         skipped=tuple(bad),
+        source={"depth": depth},
     )
+
+
+def placed(dataset: Dataset, corrections: pl.DataFrame) -> pl.DataFrame:
+    """Say where each image belongs after the corrections: in the folder of its class.
+
+    A label that is no class yet makes a new folder. An image whose name is taken in the other
+    folder gets a number, `cat-2.png`; a name is taken if any image has it before the corrections,
+    so that they can be carried out, and taken back, in any order. Case and Unicode form do not tell
+    names apart, as on many disks they do not.
+
+    Parameters
+    ----------
+    dataset
+        As `read` gave it.
+    corrections
+        Table with the columns of `labelfix.schema.CORRECTIONS`; `delete` leaves an image out.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns item_id and path, in item order; path is null for what is left out.
+
+    Raises
+    ------
+    InputError
+        If a correction cannot be carried out, or a label is no legal folder name.
+
+    Examples
+    --------
+    >>> import tempfile, labelfix
+    >>> from PIL import Image
+    >>> from labelfix.schema import CORRECTIONS
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("cat/a.png", "cat/b.png", "dog/a.png"):
+    ...         Path(folder, name).parent.mkdir(exist_ok=True)
+    ...         Image.new("L", (8, 8)).save(Path(folder, name))
+    ...     dataset = labelfix.read(folder)
+    >>> row = {"action": "set_label", "item_id": "cat/a.png", "annotation_id": "cat/a.png"}
+    >>> corrections = pl.DataFrame([{**row, "label": "dog"}], schema=CORRECTIONS)
+    >>> placed(dataset, corrections)["path"].to_list()
+    ['dog/a-2.png', 'cat/b.png', 'dog/a.png']
+    """
+    depth = dataset.source["depth"]
+    plans = plan_labels(dataset, corrections)
+    _refuse_folder_names(dataset, plans)
+    paths: dict[str, str | None] = dict(zip(*[dataset.items["item_id"]] * 2, strict=True))
+    taken = {_alike(path) for path in paths}
+    for item, _, label in plans.iter_rows():
+        parts = item.split("/")
+        paths[item] = label and _free([*parts[: depth - 1], label, *parts[depth:]], taken)
+    _refuse_other_layout([path for path in paths.values() if path], depth)
+    return pl.DataFrame(
+        {"item_id": list(paths), "path": list(paths.values())}, schema_overrides={"path": pl.String}
+    )
+
+
+def _alike(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def _free(parts: list[str], taken: set[str]) -> str:
+    """Find a name that is not taken, and take it."""
+    *folders, name = parts
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 # a name, not a path
+    names = (name if number == 1 else f"{stem}-{number}{suffix}" for number in itertools.count(1))
+    path = next(path for one in names if _alike(path := "/".join([*folders, one])) not in taken)
+    taken.add(_alike(path))
+    return path
+
+
+def _refuse_folder_names(dataset: Dataset, plans: pl.DataFrame) -> None:
+    known = {_alike(name): name for name in dataset.class_names}
+    problems = []
+    for label in plans["label"].drop_nulls().unique(maintain_order=True):
+        if label in dataset.class_names:
+            continue
+        where = f"label {label!r}"
+        if reason := _why_no_folder(label):
+            problems.append(Problem(where, f"no legal folder name: {reason}", "another name"))
+        elif _alike(label) in known:
+            found = f"a new class that differs from {known[_alike(label)]!r} in case or form only"
+            problems.append(Problem(where, found, "one spelling"))
+    if problems:
+        raise InputError(problems)
+
+
+def _why_no_folder(label: str) -> str:
+    """Say why a label cannot name a folder that is read back as it is; "" if it can.
+
+    Examples
+    --------
+    >>> _why_no_folder("great white shark"), _why_no_folder("cat/dog"), _why_no_folder(".cat")
+    ('', "it has '/' in it", 'it begins with a dot, so it would be hidden')
+    """
+    if bad := sorted({sign for sign in label if sign in _NOT_IN_NAMES or sign < " "}):
+        return f"it has {bad[0]!r} in it"
+    if _is_litter(label):
+        return (
+            "it begins with a dot, so it would be hidden"
+            if label[0] == "."
+            else "it is passed over"
+        )
+    if not _is_utf8(label) or len(label.encode()) > MOST_BYTES:
+        return f"it is not {MOST_BYTES} bytes of UTF-8 or less"
+    if label != label.strip() or label.endswith("."):
+        return "it begins or ends with a blank, or ends with a dot"
+    return ""
+
+
+def _refuse_other_layout(paths: list[str], depth: int) -> None:
+    """See that the folders would be read as they were: classes at the top, or below splits."""
+    tree = _Tree(images=[tuple(path.split("/")) for path in paths])
+    if _depth(Path(), tree) != (depth, []):
+        raise InputError(
+            Problem(
+                "the corrected folders",
+                "class folders that could be taken for splits, or splits for classes",
+                "names that tell them apart",
+            )
+        )
 
 
 @dataclass

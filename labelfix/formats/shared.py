@@ -50,6 +50,7 @@ __all__ = [
     "name_classes",
     "patch_files",
     "plan",
+    "plan_labels",
     "read_as_was",
     "shown_size",
     "warn_of_odd_boxes",
@@ -192,9 +193,63 @@ def _misfits(dataset: Dataset, rows: pl.DataFrame) -> Iterator[Problem]:
             "finite corners",
         ),
     ]
+    yield from _failing(rows, tests)
+
+
+def _failing(rows: pl.DataFrame, tests: list[tuple[pl.Expr, str, str]]) -> Iterator[Problem]:
+    """Name the corrections that fail a test."""
     for test, found, expected in tests:
         for row in rows.filter(test).iter_rows(named=True):
             yield Problem(f"corrections, row {row['row']}", found.format(**row), expected)
+
+
+def plan_labels(dataset: Dataset, corrections: pl.DataFrame) -> pl.DataFrame:
+    """Sort out corrections of class labels, after holding each of them to the dataset.
+
+    A label that is no class yet makes a new one.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns item_id, given_label and label: the new one, null where the item is to be left out.
+        What a correction would leave as it is, is not in it.
+
+    Raises
+    ------
+    InputError
+        Naming every correction of an unknown action or item, without a label, or in contradiction
+        to another one.
+    """
+    check(corrections, CORRECTIONS, "corrections")
+    given = dataset.annotations.select("annotation_id", now_item_id="item_id", given_label="label")
+    rows = (
+        corrections.select(CORRECTIONS.keys())
+        .with_row_index("row")
+        .join(given, on="annotation_id", how="left", maintain_order="left")
+    )
+    action = pl.col("action")
+    known = action.is_in(["set_label", "delete"]).fill_null(value=False)
+    lost = pl.col("now_item_id").is_null() | (pl.col("now_item_id") != pl.col("item_id"))
+    no_label = pl.col("label").is_null() | (pl.col("label") == "")
+    problems = [
+        *_failing(
+            rows,
+            [
+                (~known, "action {action!r} of a class label", "set_label or delete"),
+                (known & lost.fill_null(value=True), "item {item_id!r}", "one of the dataset"),
+                ((action == "set_label") & no_label, "no label", "one"),
+            ],
+        ),
+        *_contradictions(rows),
+    ]
+    if problems:
+        raise InputError(problems)
+    label = pl.when(action == "set_label").then("label")
+    return (
+        rows.select("item_id", "given_label", label=label)
+        .filter(~pl.col("label").eq(pl.col("given_label")).fill_null(value=False))
+        .unique("item_id", keep="first", maintain_order=True)
+    )
 
 
 def _contradictions(rows: pl.DataFrame) -> Iterator[Problem]:

@@ -6,31 +6,43 @@ label; a column of features becomes numbers if every cell of it is one.
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import unicodedata
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.formats.shared import digest, patch_files, plan_labels
+from labelfix.formats.tableedit import TableChange, rewrite
 from labelfix.formats.tablefile import TableFile, is_table, open_table
 from labelfix.images import has_image_name, probe
 from labelfix.schema import Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from labelfix.formats import ReadOptions
+    from labelfix.formats.shared import Segmentation
 
-__all__ = ["ID_NAMES", "LABEL_NAMES", "class_names_of", "label_candidates", "read", "recognises"]
+__all__ = [
+    "ID_NAMES",
+    "LABEL_NAMES",
+    "class_names_of",
+    "label_candidates",
+    "patched",
+    "read",
+    "recognises",
+]
 
 LABEL_NAMES = ("label", "labels", "given_label", "class", "target", "category", "y")
 IMAGE_NAMES = ("image", "image_path", "path", "filepath", "file", "file_name", "filename")
@@ -79,7 +91,76 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         root=path.parent.resolve(),
         feature_columns=features,
         skipped=tuple(bad.listed()),
-        source={"file": path.name, "label": roles.label},
+        source={
+            "file": path.name,
+            "label": roles.label,
+            "digest": _digest(path),
+            "rows": good,
+            "height": file.table.height,
+            "images": known["path"].drop_nulls().unique(maintain_order=True).to_list()
+            if roles.image is not None
+            else [],
+        },
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return digest(memoryview(data))
+
+
+def patched(
+    dataset: Dataset,
+    corrections: pl.DataFrame,
+    *,
+    segmentation: Segmentation = "keep",  # noqa: ARG001 # other formats have some
+    column: tuple[str, Mapping[str, str]] | None = None,
+) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Give the file as it must be after the corrections: the same but for the label column.
+
+    In CSV and TSV files every other byte stays: quotes, line ends, encoding and byte order mark.
+    Parquet and Arrow files are written again by pyarrow with the types, metadata, compression and
+    row groups that they have.
+
+    Parameters
+    ----------
+    dataset
+        As `read` gave it.
+    corrections
+        Table with the columns of `labelfix.schema.CORRECTIONS`; `delete` leaves a row out.
+    segmentation
+        Without meaning here.
+    column
+        Name of a column to add at the end, and its values by item_id; empty for all others.
+
+    Returns
+    -------
+    iterator of tuple
+        Path relative to the dataset's root, and content: one file.
+
+    Raises
+    ------
+    InputError
+        If a correction cannot be carried out or the file changed since it was read.
+    """
+    source = dataset.source
+    rows = dict(zip(dataset.items["item_id"], source["rows"].tolist(), strict=True))
+    plans = plan_labels(dataset, corrections)
+    wanted = [(rows[item], given, new) for item, given, new in plans.iter_rows()]
+    change = TableChange(
+        label=source["label"],
+        rows=source["height"],
+        given={row: given for row, given, _ in wanted},
+        new={row: new for row, _, new in wanted if new is not None},
+        gone=frozenset(row for row, _, new in wanted if new is None),
+        column=column and (column[0], {rows[item]: text for item, text in column[1].items()}),
+    )
+    path = source["file"]
+    return patch_files(
+        dataset.root or Path(),  # a dataset that was read has a root
+        [(path, source["digest"])],
+        [path] if change else [],
+        lambda _, data: rewrite(PurePosixPath(path), data or b"", change),
     )
 
 
