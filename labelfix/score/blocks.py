@@ -21,6 +21,10 @@ Result = TypeVar("Result")
 Span = tuple[int, int]
 
 
+WORTH_SHARING = 1 << 26
+"""Bytes of a matrix below which threads wait for each other longer than they work: 64 MiB."""
+
+
 def available_cores() -> int:
     """Count the cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
@@ -51,6 +55,17 @@ class Blocks:
 
     size: int | None = None
     threads: int | None = None
+
+    @classmethod
+    def over(cls, matrix: NDArray[Any]) -> Blocks:
+        """How a matrix is cut up if nobody says: on one thread up to `WORTH_SHARING` bytes.
+
+        Examples
+        --------
+        >>> Blocks.over(np.zeros((10, 2)))
+        Blocks(size=None, threads=1)
+        """
+        return cls(threads=1 if matrix.nbytes < WORTH_SHARING else None)
 
     def spans(self, rows: int, row_bytes: int, parts: int = 64) -> list[Span]:
         """Cut `rows` into (start, stop) pairs of about `size` bytes, or about `parts` pairs."""

@@ -132,7 +132,7 @@ def confident_thresholds(
     array([0.625, 1.   ])
     """
     given, matrix, _ = as_arrays(labels, pred_probs)
-    blocks = blocks or Blocks()
+    blocks = blocks or Blocks.over(matrix)
     counts = count_labels(given, matrix.shape[1], blocks)
     own = keep_own(given, matrix, blocks)
     return _thresholds(given, own, counts, working_dtype(matrix), blocks)
@@ -261,8 +261,8 @@ def count_confident(
     >>> counts.error_count, counts.thresholds
     (1, array([0.55, 0.7 ]))
     """
-    blocks = blocks or Blocks()
     given, matrix, _ = as_arrays(labels, pred_probs)
+    blocks = blocks or Blocks.over(matrix)
     label_counts = count_labels(given, matrix.shape[1], blocks)
     own = keep_own(given, matrix, blocks)
     if thresholds is None:

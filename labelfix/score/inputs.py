@@ -92,9 +92,9 @@ def check_labels_and_pred_probs(
       pred_probs: found sums up to 0.2 away from one in row 1; expected rows that sum to one; \
 divide each row by its sum
     """
-    blocks = blocks or Blocks()
     read = _Read.of(labels, pred_probs, class_names)
     checked = read.pred_probs
+    blocks = blocks or Blocks.over(checked)
     rounding = _default_rounding(checked) if rounding is None else rounding
     survey = _Survey.of(checked, tolerance, rounding, blocks)
     if problems := [*read.problems, *survey.problems()]:

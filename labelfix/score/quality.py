@@ -156,8 +156,8 @@ class SelfConfidence:
         self, labels: ArrayLike, pred_probs: ArrayLike, blocks: Blocks | None = None
     ) -> NDArray[Any]:
         """Quality of each label, shape (n,), in [0, 1], low = suspicious."""
-        blocks = blocks or Blocks()
         given, matrix, _ = as_arrays(labels, pred_probs)
+        blocks = blocks or Blocks.over(matrix)
         if self.adjust:
             return _by_blocks(_of_given, given, matrix, blocks, _adjustment(given, matrix, blocks))
         scores = np.empty(len(matrix), dtype=working_dtype(matrix))
@@ -191,8 +191,8 @@ class NormalizedMargin:
         self, labels: ArrayLike, pred_probs: ArrayLike, blocks: Blocks | None = None
     ) -> NDArray[Any]:
         """Quality of each label, shape (n,), in [0, 1], low = suspicious."""
-        blocks = blocks or Blocks()
         given, matrix, _ = as_arrays(labels, pred_probs)
+        blocks = blocks or Blocks.over(matrix)
         thresholds = _adjustment(given, matrix, blocks) if self.adjust else None
         return _by_blocks(_margin, given, matrix, blocks, thresholds)
 
@@ -216,7 +216,7 @@ class ConfidenceWeightedEntropy:
     ) -> NDArray[Any]:
         """Quality of each label, shape (n,), in [0, 1], low = suspicious."""
         given, matrix, _ = as_arrays(labels, pred_probs)
-        return _by_blocks(_weighted_entropy, given, matrix, blocks or Blocks(), None)
+        return _by_blocks(_weighted_entropy, given, matrix, blocks or Blocks.over(matrix), None)
 
 
 QUALITY_SCORES: Mapping[str, type[QualityScore]] = {
