@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["replacing", "sweep"]
+__all__ = ["flush_folder", "replacing", "sweep"]
 
 _SUFFIX = ".labelfix-tmp"
 
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def sweep(folder: Path) -> None:
@@ -54,7 +54,7 @@ def sweep(folder: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make a rename outlive a power cut. Windows cannot open folders, and does not need to."""
     if os.name == "nt":
         return
