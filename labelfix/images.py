@@ -31,6 +31,7 @@ __all__ = [
     "SUFFIXES",
     "Fit",
     "Mode",
+    "decode",
     "has_image_name",
     "load",
     "probe",
@@ -184,7 +185,7 @@ def load(
     def decode(row: int) -> None:
         with _open(paths[row], max_pixels) as image:
             image.draft(mode, (2 * size, 2 * size))  # the rest by filter, which is finer
-            pixels[row] = _square(_upright(image, mode), size, fit, fill)
+            pixels[row] = _square(_plain(image, mode), size, fit, fill)
 
     _refuse(_each(decode, paths, "decoding images", progress).values())
     return pixels
@@ -253,17 +254,45 @@ def thumbnail(
     InputError
         If the image cannot be decoded.
     """
-    small: list[Image.Image] = []
-
-    def decode(row: int) -> None:  # noqa: ARG001 # there is one
-        with _open(path, max_pixels) as image:
-            image.draft("RGB", (2 * size, 2 * size))
-            small.append(_upright(image, "L" if image.mode in {"1", "L"} else "RGB"))
-
-    _refuse(_each(decode, [path], "", None).values())
-    small[0].thumbnail((size, size), Image.Resampling.BILINEAR)
-    png, jpeg = _encoded(small[0], "PNG"), _encoded(small[0], "JPEG")
+    small = decode(path, size, max_pixels=max_pixels)
+    png, jpeg = _encoded(small, "PNG"), _encoded(small, "JPEG")
     return (png, "image/png") if len(png) <= len(jpeg) else (jpeg, "image/jpeg")
+
+
+def decode(
+    path: Path, size: int | None = None, *, turn: bool = True, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Decode one image for people to look at: grey as "L", all else as "RGB".
+
+    Parameters
+    ----------
+    path
+        An image file.
+    size
+        Longest side in pixels at most; a smaller image keeps its size. None to keep any. A JPEG of
+        more than twice the size is never decoded in full, which is what makes large ones fast.
+    turn
+        Turn it upright, as EXIF says; otherwise pixels stay where they are stored.
+    max_pixels
+        A larger image is not decoded.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be decoded.
+    """
+    made: list[Image.Image] = []
+
+    def look(row: int) -> None:  # noqa: ARG001 # there is one
+        with _open(path, max_pixels) as image:
+            if size is not None:
+                image.draft("RGB", (2 * size, 2 * size))
+            made.append(_plain(image, "L" if image.mode in {"1", "L"} else "RGB", turn=turn))
+
+    _refuse(_each(look, [path], "", None).values())
+    if size is not None:
+        made[0].thumbnail((size, size), Image.Resampling.BILINEAR)
+    return made[0]
 
 
 def _encoded(image: Image.Image, kind: Literal["PNG", "JPEG"]) -> bytes:
@@ -296,10 +325,10 @@ def _open(path: Path, max_pixels: int) -> Image.Image:
     return image
 
 
-def _upright(image: Image.Image, mode: Mode) -> Image.Image:
+def _plain(image: Image.Image, mode: Mode, *, turn: bool = True) -> Image.Image:
     """Decode to 8-bit `mode`, turned as EXIF says, transparency over white."""
     image.load()
-    turned = ImageOps.exif_transpose(image)
+    turned = ImageOps.exif_transpose(image) if turn else image
     if turned.mode.startswith(("I", "F")):
         turned = _eight_bit(turned)
     if turned.has_transparency_data:
