@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from labelfix.formats.shared import Box, Edit, NumberStyle, Segmentation
 
-__all__ = ["POLYGON", "Change", "Manner", "coordinates", "parse", "rewrite"]
+__all__ = ["POLYGON", "Change", "Manner", "coordinates", "parse", "rewrite", "split_rows"]
 
 BOM = b"\xef\xbb\xbf"
 POLYGON = Convention("corners", normalised=True)
@@ -30,7 +30,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _LAST_LINE_END = re.compile(rb"(?:\r\n|\n|\r)\Z")
 
 
-def _split_rows(files: Sequence[bytes | None]) -> pl.DataFrame:
+def split_rows(files: Sequence[bytes | None]) -> pl.DataFrame:
     """Rows with their file, line and tokens, without blank lines and comments."""
     lines = [data.removeprefix(BOM).splitlines() if data else [] for data in files]
     numbers = [len(found) for found in lines]
@@ -54,7 +54,7 @@ def parse(
 
     The four values are the numbers of a box row as written, or the corners around a polygon.
     """
-    rows = _split_rows(files)
+    rows = split_rows(files)
     tokens = rows["tokens"].explode()
     flat = tokens.cast(pl.Float64, strict=False)
     length = rows["length"].to_numpy()
