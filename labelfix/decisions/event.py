@@ -64,7 +64,7 @@ DELETED_ON_ACCEPT = frozenset({"spurious", "duplicate"})
 Box = tuple[float, float, float, float]
 
 
-class State(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class State(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """What an annotation says: its class, and its corners in pixels (xyxy) if it is a box.
 
     In `Decision.after`, None leaves that part alone.
@@ -74,7 +74,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     box: Box | None = None
 
 
-class Mark(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """What no class and no box can say.
 
     Parameters
@@ -91,7 +91,12 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 
 class Decision(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
 ):
     """One event. `decide` and `new_decision` make them.
 
@@ -345,9 +350,15 @@ def faults(decision: Decision) -> Iterator[tuple[str, str]]:
         return
     if decision.item_id is None:
         yield f"{action} without an item", "an item_id"
-    if action in ("set_label", "add_box") and (after is None or after.label is None):
+    if action == "add_box" and decision.annotation_id is not None:
+        yield f"add_box of {decision.annotation_id}, which is there", "set_box, or no annotation_id"
+    is_proposed = decision.annotation_id is None and decision.target is None
+    if action in ("set_label", "set_box") and is_proposed and decision.issue is None:
+        yield f"{action} of nothing", "an annotation, an issue, or a new box as target"
+    whole = action == "add_box" or (is_proposed and action in ("set_label", "set_box"))
+    if (action == "set_label" or whole) and (after is None or after.label is None):
         yield f"{action} without a label", "the label in after"
-    if action in ("set_box", "add_box") and (after is None or after.box is None):
+    if (action == "set_box" or whole) and (after is None or after.box is None):
         yield f"{action} without a box", "the box in after"
     if action == "mark" and mark is None:
         yield "mark without a mark", f"one of {', '.join(MARKS)}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from labelfix.decisions.event import DELETED_ON_ACCEPT, State, faults
+import msgspec
+
+from labelfix.decisions.event import DELETED_ON_ACCEPT, Box, Decision, Mark, State, faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from labelfix.decisions.event import Box, Decision, Mark
 
 __all__ = ["SAME_BOX", "Conflict", "Outcome", "Replay", "Verdict", "agree"]
 
@@ -22,8 +22,7 @@ Outcome = Literal["kept", "changed", "added", "deleted", "marked", "flagged", "s
 _KEPT = ("kept", "flagged", "skipped")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What one reviewer says of one subject, after undo and redo.
 
     Parameters
@@ -120,18 +119,12 @@ def _mark_key(mark: Mark | None) -> tuple[str, tuple[str, ...]] | None:
     return None if mark is None else (mark.kind, tuple(sorted(mark.labels)))
 
 
-@dataclass(slots=True, eq=False)
-class _Act:
-    """What is undone as one: an event, or a batch of them."""
-
-    reviewer: str
-    events: list[Decision]
-    live: bool = True
-
-
 @dataclass
 class Replay:
     """Events in the order of the log, and what they amount to. `extend` adds to it.
+
+    What is undone as one is an act: an event, or a batch of them. It goes by the id of its event,
+    or of its first one.
 
     Parameters
     ----------
@@ -144,12 +137,11 @@ class Replay:
     torn: bytes = b""
     """What a power cut left of a last line, if any."""
     _by_id: dict[str, Decision] = field(default_factory=dict)
-    _acts: dict[str, _Act] = field(default_factory=dict)
-    _batches: dict[tuple[str, str], _Act] = field(default_factory=dict)
-    _done: dict[str, dict[_Act, None]] = field(default_factory=dict)
-    _undone: dict[str, dict[_Act, None]] = field(default_factory=dict)
-    _events: dict[str, dict[str, list[Decision]]] = field(default_factory=dict)
-    _items: dict[str, list[Decision]] = field(default_factory=dict)
+    _batches: dict[tuple[str, str], list[Decision]] = field(default_factory=dict)
+    _done: dict[str, dict[str, None]] = field(default_factory=dict)
+    _undone: dict[str, dict[str, None]] = field(default_factory=dict)
+    _dead: set[str] = field(default_factory=set)
+    _events: dict[str, list[Decision]] = field(default_factory=dict)
     _verdicts: dict[str, dict[str, list[Verdict]]] = field(default_factory=dict)
     _stale: dict[str, None] = field(default_factory=dict)
 
@@ -169,7 +161,7 @@ class Replay:
         list of str
             One for each event, empty where it was taken.
         """
-        return [self._take(one) for one in decisions]
+        return [self.fault(one) or self._take(one) for one in decisions]
 
     def fault(self, decision: Decision) -> str:
         """Say why the log as it stands cannot take an event; empty if it can."""
@@ -181,79 +173,88 @@ class Replay:
             return f"a second event {decision.id}"
         if decision.is_step:
             return self._step_fault(decision)
-        act = self._batches.get((decision.reviewer, decision.batch or ""))
-        if act is not None and not act.live:
+        if decision.target is not None and decision.target not in self._by_id:
+            return f"a change to the new box {decision.target}, which is not there"
+        if decision.batch is not None and self._act(decision)[0].id in self._dead:
             return f"an event of batch {decision.batch}, which was undone"
         return ""
 
     def _step_fault(self, decision: Decision) -> str:
-        act = self._acts.get(decision.target or "")
-        if act is None:
+        target = self._by_id.get(decision.target or "")
+        if target is None or target.is_step:
             return f"{decision.action} of {decision.target}, which is no decision before it"
-        if decision.action == "undo" and not act.live:
+        if decision.action == "undo" and target.id in self._dead:
             return f"undo of {decision.target}, which is undone already"
-        if decision.action == "redo" and act not in self._undone.get(act.reviewer, {}):
-            return f"redo of {decision.target}, which is not the undone one"
+        if decision.action == "redo" and self._act(target)[0].id not in self._undone.get(
+            target.reviewer, {}
+        ):
+            return f"redo of {decision.target}, which cannot be redone"
         return ""
 
+    def _act(self, decision: Decision) -> list[Decision]:
+        """All events that are undone with this one."""
+        if decision.batch is None:
+            return [decision]
+        return self._batches.get((decision.reviewer, decision.batch), [decision])
+
     def _take(self, decision: Decision) -> str:
-        fault = self.fault(decision)
-        if fault:
-            return fault
         self.fingerprint = decision.fingerprint
         self.decisions.append(decision)
         self._by_id[decision.id] = decision
         if decision.is_step:
-            self._step(self._acts[decision.target or ""], undo=decision.action == "undo")
-            return ""
-        self._add(decision)
+            act = self._act(self._by_id[decision.target or ""])
+            self._step(act, undo=decision.action == "undo")
+        else:
+            self._add(decision)
         return ""
 
     def _add(self, decision: Decision) -> None:
-        reviewer, key = decision.reviewer, (decision.reviewer, decision.batch or "")
-        act = self._batches.get(key)
-        if act is None:
-            act = _Act(reviewer, [])
-            self._done.setdefault(reviewer, {})[act] = None
-            if decision.batch is not None:
-                self._batches[key] = act
-        act.events.append(decision)
-        self._acts[decision.id] = act
+        reviewer, subject = decision.reviewer, decision.subject
+        act = decision.id
+        if decision.batch is not None:
+            batch = self._batches.setdefault((reviewer, decision.batch), [])
+            batch.append(decision)
+            act = batch[0].id
+        self._done.setdefault(reviewer, {})[act] = None
         self._undone.pop(reviewer, None)
-        subject = decision.subject
-        self._events.setdefault(subject, {}).setdefault(reviewer, []).append(decision)
-        self._items.setdefault(decision.item_id or "", []).append(decision)
+        self._events.setdefault(subject, []).append(decision)
         self._stale[subject] = None
 
-    def _step(self, act: _Act, *, undo: bool) -> None:
+    def _step(self, act: Sequence[Decision], *, undo: bool) -> None:
         before, after = (self._done, self._undone) if undo else (self._undone, self._done)
-        del before[act.reviewer][act]
-        after.setdefault(act.reviewer, {})[act] = None
-        act.live = not undo
-        self._stale.update((one.subject, None) for one in act.events)
+        reviewer, name = act[0].reviewer, act[0].id
+        del before[reviewer][name]
+        after.setdefault(reviewer, {})[name] = None
+        change = self._dead.update if undo else self._dead.difference_update
+        change(one.id for one in act)
+        self._stale.update((one.subject, None) for one in act)
 
     def is_live(self, decision: Decision) -> bool:
         """Whether an event counts: neither undone nor itself an undo or redo."""
-        act = self._acts.get(decision.id)
-        return act is not None and act.live
+        return not decision.is_step and decision.id not in self._dead
 
     def undoable(self, reviewer: str) -> Iterator[tuple[Decision, ...]]:
         """Yield what a reviewer can undo, the latest act first."""
-        return (tuple(act.events) for act in reversed(self._done.get(reviewer, {})))
+        return self._acts(self._done.get(reviewer, {}))
 
     def redoable(self, reviewer: str) -> Iterator[tuple[Decision, ...]]:
         """Yield what a reviewer can redo, the latest undone first. A new decision empties it."""
-        return (tuple(act.events) for act in reversed(self._undone.get(reviewer, {})))
+        return self._acts(self._undone.get(reviewer, {}))
+
+    def _acts(self, names: dict[str, None]) -> Iterator[tuple[Decision, ...]]:
+        return (tuple(self._act(self._by_id[name])) for name in reversed(names))
 
     def history(self, item_id: str) -> list[Decision]:
-        """Every event that speaks of an item, in order, with the undoing of them."""
-        of_item = self._items.get(item_id, [])
-        wanted = {one.id for one in of_item}
-        wanted |= {one.id for act in {self._acts[i] for i in wanted} for one in act.events}
-        ids = {one.id for one in of_item}
-        return [
-            one for one in self.decisions if one.id in ids or (one.is_step and one.target in wanted)
-        ]
+        """List every event that speaks of an item, in order, and every undo and redo of those."""
+        found: list[Decision] = []
+        acts: set[str] = set()
+        for one in self.decisions:
+            if one.item_id == item_id:
+                acts.add(self._act(one)[0].id)
+                found.append(one)
+            elif one.is_step and self._act(self._by_id[one.target or ""])[0].id in acts:
+                found.append(one)
+        return found
 
     @property
     def reviewers(self) -> tuple[str, ...]:
@@ -262,17 +263,12 @@ class Replay:
 
     @property
     def sessions(self) -> dict[str, dict[str, list[Verdict]]]:
-        """By subject and reviewer: the verdict, and a second one if it was shown again blindly."""
+        """By subject and reviewer: the verdict, and a second one if it was shown again blindly.
+
+        Subjects are in the order in which they first came up; one of which all was undone has none.
+        """
         for subject in self._stale:
-            folded = {
-                reviewer: verdicts
-                for reviewer, events in self._events[subject].items()
-                if (verdicts := self._fold(subject, events))
-            }
-            if folded:
-                self._verdicts[subject] = folded
-            else:
-                self._verdicts.pop(subject, None)
+            self._verdicts[subject] = self._fold(self._events[subject])
         self._stale.clear()
         return self._verdicts
 
@@ -291,17 +287,16 @@ class Replay:
                     found.append(Conflict(subject, verdicts))
         return found
 
-    def _fold(self, subject: str, events: Sequence[Decision]) -> list[Verdict]:
-        """Verdicts of one reviewer on one subject: a blind repeat begins a new one."""
-        parts: list[list[Decision]] = []
-        repeats = False
+    def _fold(self, events: Sequence[Decision]) -> dict[str, list[Verdict]]:
+        """Fold what was said of one subject, by reviewer; a blind repeat begins a new verdict."""
+        parts: dict[str, list[list[Decision]]] = {}
         for one in events:
-            if self._acts[one.id].live:
-                if not parts or (one.source == "repeat" and not repeats):
-                    parts.append([])
-                repeats = one.source == "repeat"
-                parts[-1].append(one)
-        return [_fold(subject, part) for part in parts]
+            if one.id not in self._dead and one.target not in self._dead:
+                mine = parts.setdefault(one.reviewer, [])
+                if not mine or (one.source == "repeat" and mine[-1][-1].source != "repeat"):
+                    mine.append([])
+                mine[-1].append(one)
+        return {name: [_fold(part) for part in mine] for name, mine in parts.items()}
 
 
 def _current(sessions: Sequence[Verdict]) -> Verdict:
@@ -309,7 +304,7 @@ def _current(sessions: Sequence[Verdict]) -> Verdict:
     return next((one for one in reversed(sessions) if one.decided), sessions[-1])
 
 
-def _fold(subject: str, events: Sequence[Decision]) -> Verdict:
+def _fold(events: Sequence[Decision]) -> Verdict:
     """Lay events over each other: later labels, boxes and marks take the place of earlier ones."""
     label: str | None = None
     box: Box | None = None
@@ -336,7 +331,7 @@ def _fold(subject: str, events: Sequence[Decision]) -> Verdict:
         else:
             outcome = "added" if one.annotation_id is None else "changed"
     seconds = [one.seconds for one in events if one.seconds is not None]
-    return Verdict(subject, outcome, label, box, mark, last, sum(seconds) if seconds else None)
+    return Verdict(last.subject, outcome, label, box, mark, last, sum(seconds) if seconds else None)
 
 
 def _is_deletion(decision: Decision) -> bool:
