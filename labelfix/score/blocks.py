@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -66,6 +66,10 @@ class Blocks:
         Blocks(size=None, threads=1)
         """
         return cls(threads=1 if matrix.nbytes < WORTH_SHARING else None)
+
+    def alone(self) -> Blocks:
+        """One thread, unless more were asked for: for work in many short steps."""
+        return replace(self, threads=self.threads or 1)
 
     def spans(self, rows: int, row_bytes: int, parts: int = 64) -> list[Span]:
         """Cut `rows` into (start, stop) pairs of about `size` bytes, or about `parts` pairs."""

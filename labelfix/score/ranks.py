@@ -65,6 +65,7 @@ def mark_smallest(
     room
         Bytes in which the stream may be kept rather than asked for again.
     """
+    blocks = blocks.alone()
     stream = _remembered(stream, spans, blocks, room)
     limits, left, width = _limits(stream, spans, wanted, dtype, blocks)
 
@@ -244,6 +245,7 @@ def mark_largest_margins(
     blocks
         Who does the work.
     """
+    blocks = blocks.alone()
     for part in _parts(wanted, room=max(ROOM, pred_probs.nbytes >> 11)):
         leaders = _Leaders(labels, pred_probs, part, blocks, floor=2e-6, among=(marks, suspect))
         leaders.mark_all(marks, mark)

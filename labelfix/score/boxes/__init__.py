@@ -7,6 +7,7 @@ from labelfix.score.boxes.fiftyone import FiftyOne, FiftyOneScores, fiftyone_sco
 from labelfix.score.boxes.matching import Boxes, Match, Pairs, match_boxes
 from labelfix.score.boxes.objectlab import ObjectLab, ObjectLabScores, objectlab_scores
 from labelfix.score.boxes.params import BoxParams
+from labelfix.score.boxes.peers import rank_peer
 from labelfix.score.boxes.ranking import (
     BoxScores,
     find_box_issues,
@@ -33,5 +34,6 @@ __all__ = [
     "match_boxes",
     "objectlab_scores",
     "rank_boxes",
+    "rank_peer",
     "score_boxes",
 ]

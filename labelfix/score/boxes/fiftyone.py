@@ -9,7 +9,7 @@ one may be spurious, an unmatched prediction may be missing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -29,9 +29,13 @@ class FiftyOne:
     ----------
     iou
         Boxes match from this overlap on.
+    flag_below
+        Issues whose quality, one minus mistakenness, is lower are flagged. Labelfix's own.
     """
 
+    name: ClassVar[str] = "fiftyone"
     iou: float = 0.5
+    flag_below: float = 0.5
 
 
 class FiftyOneScores(NamedTuple):

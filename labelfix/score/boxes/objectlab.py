@@ -13,7 +13,7 @@ speaks of boxes that should not be there.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -54,8 +54,11 @@ class ObjectLab:
         IoU from which they do.
     distance_factor
         How fast similarity falls with the distance of two centres, per pixel.
+    flag_below
+        Issues of a lower score are flagged. Labelfix's own: cleanlab derives thresholds from mAP.
     """
 
+    name: ClassVar[str] = "objectlab"
     alpha: float = 0.9
     low_probability_threshold: float = 0.5
     high_probability_threshold: float = 0.95
@@ -66,6 +69,7 @@ class ObjectLab:
     overlapping_label_check: bool = True
     label_overlap_threshold: float = 0.95
     distance_factor: float = 0.1
+    flag_below: float = 0.5
 
     def __post_init__(self) -> None:
         weights = np.array([self.overlooked_weight, self.badloc_weight, self.swap_weight])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from labelfix.errors import InputError, Problem
 
@@ -60,6 +61,7 @@ class BoxParams:
         Of the calibration's draws.
     """
 
+    name: ClassVar[str] = "error_probability"
     missing: float = 0.02
     spurious: float = 0.02
     wrong_class: float = 0.02
