@@ -1,4 +1,4 @@
-"""A dataset and its predictions become the issues table. Pure: no file is touched."""
+"""Class labels and their predictions become the issues table."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ from labelfix.score.neighbors import (
     nearest_neighbors,
     neighbor_pred_probs,
 )
+from labelfix.score.quality import QUALITY_SCORES
+from labelfix.score.registry import make
+from labelfix.score.selection import SELECTION_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from labelfix.score.quality import QualityScore
     from labelfix.score.selection import SelectionRule
 
-__all__ = ["Assessment", "Summary", "Weighing", "assess", "find_issues"]
+__all__ = ["Assessment", "Engine", "Summary", "Weighing", "assess"]
 
 Engine = Literal["labelfix", "cleanlab"]
 
@@ -54,6 +57,9 @@ DEFAULTS: Mapping[str, _Defaults] = {
     "cleanlab": _Defaults("self_confidence", "prune_by_noise_rate"),
 }
 """What "default" means, by engine."""
+
+SCORES: Mapping[str, type[QualityScore]] = {HeadToHead.name: HeadToHead, **QUALITY_SCORES}
+RULES: Mapping[str, type[SelectionRule]] = {OtherLikelier.name: OtherLikelier, **SELECTION_RULES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,81 +127,9 @@ class Assessment:
     neighbors: NDArray[np.int64] | None = None
 
 
-def find_issues(
-    data: Any,  # a Dataset, or labels in any form
-    predictions: Any,  # Predictions, a matrix in any form, or several of them
-    *,
-    score: str | QualityScore = "default",
-    select: str | SelectionRule = "default",
-    engine: Engine = "labelfix",
-    class_names: Sequence[str] | None = None,
-    weighing: Weighing | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> pl.DataFrame:
-    """Rank all labels, most suspicious first.
-
-    Parameters
-    ----------
-    data
-        A dataset with one label an item, or the labels alone, shape (n,): integers or class names.
-    predictions
-        `Predictions`, or class probabilities, shape (n, K), rows sum to one, or a list of several:
-        one a model. Rows in item order.
-    score
-        What `quality` is: "default" ("head_to_head"), a name of `labelfix.score.QUALITY_SCORES`, or
-        a score.
-    select
-        What is flagged: "default" ("other_likelier"), a name of `labelfix.score.SELECTION_RULES`,
-        or a rule.
-    engine
-        "cleanlab" lets cleanlab do the scoring and the selection; it must be installed. "default"
-        then means cleanlab's own defaults, "self_confidence" and "prune_by_noise_rate".
-    class_names
-        Of the columns, where neither the data nor the predictions know them.
-    weighing
-        How evidence is combined where there is more than one matrix.
-    progress
-        Called as `progress(what, done, total)`.
-
-    Returns
-    -------
-    pl.DataFrame
-        The columns of `labelfix.schema.ISSUES`, one row a label, by rising `quality` and then in
-        item order. `suggested_label` is the likeliest other class than the given one, on every row:
-        the best alternative, also where the given label looks right. `kind` says what kind of error
-        it would be, and `kind_score` how clearly. Without ids, `item_id` and `annotation_id` are
-        the row number.
-
-    Raises
-    ------
-    InputError
-        If labels and predictions do not fit, or a name is unknown; all problems at once.
-    MissingExtraError
-        If cleanlab is asked for and not installed.
-
-    Examples
-    --------
-    >>> issues = find_issues(["cat", "dog", "dog"], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]])
-    >>> issues["item_id", "given_label", "suggested_label", "flagged"].row(0)
-    ('2', 'dog', 'cat', True)
-    >>> issues["evidence"][0]
-    "the model gives 'cat' .95 and the given 'dog' .05"
-    """
-    return assess(
-        data,
-        predictions,
-        score=score,
-        select=select,
-        engine=engine,
-        class_names=class_names,
-        weighing=weighing,
-        progress=progress,
-    ).issues
-
-
 def assess(
     data: Any,  # as for find_issues
-    predictions: Any,  # as for find_issues
+    predictions: Any,  # as above
     *,
     score: str | QualityScore = "default",
     select: str | SelectionRule = "default",
@@ -204,7 +138,9 @@ def assess(
     weighing: Weighing | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Assessment:
-    """Find issues and sum them up. Parameters and errors are those of `find_issues`.
+    """Find suspicious class labels, and sum them up.
+
+    Parameters and errors are those of `labelfix.find_issues`; boxes are for `assess_boxes`.
 
     Examples
     --------
@@ -214,13 +150,16 @@ def assess(
     if engine not in DEFAULTS:
         raise InputError(Problem("engine", repr(engine), f"one of {', '.join(DEFAULTS)}"))
     weighing = weighing or Weighing()
+    default = DEFAULTS[engine]
+    scorer = make(SCORES, "score", default.score if score == "default" else score, {})
+    rule = make(RULES, "select", default.select if select == "default" else select, {})
     case = _Case.of(data, predictions, class_names)
     neighbors = _all_neighbors(case.models, weighing, progress)
     combined = _combine(case, neighbors, weighing)
     found = rivals(case.labels, combined.pred_probs)
     counts = count_confident(case.labels, combined.pred_probs)
-    quality = _quality(case.labels, combined.pred_probs, score, engine, found)
-    flagged = _flagged(counts, select, engine)
+    quality = _quality(case.labels, combined.pred_probs, scorer, engine, found)
+    flagged = _flagged(counts, rule, engine)
     near = neighbors[0] if neighbors else None
     far = None if near is None else isolation(near)
     kinds = kind_scores(case.labels, combined.pred_probs, far)
@@ -408,29 +347,21 @@ def _scorers(engine: Engine) -> Any:  # a module has no narrower type
 def _quality(
     labels: NDArray[np.int64],
     pred_probs: NDArray[Any],
-    score: str | QualityScore,
+    scorer: QualityScore,
     engine: Engine,
     found: Rivals,
 ) -> NDArray[np.float64]:
-    chosen = DEFAULTS[engine].score if score == "default" else score
-    if chosen == HeadToHead.name:
-        chosen = HeadToHead()
-    if isinstance(chosen, HeadToHead):
-        return found.quality(chosen.slack)
-    quality: NDArray[Any] = _scorers(engine).label_quality(labels, pred_probs, chosen)
+    if isinstance(scorer, HeadToHead):
+        return found.quality(scorer.slack)
+    quality: NDArray[Any] = _scorers(engine).label_quality(labels, pred_probs, scorer)
     return quality.astype(np.float64)
 
 
-def _flagged(
-    counts: ConfidentCounts, select: str | SelectionRule, engine: Engine
-) -> NDArray[np.bool_]:
-    chosen = DEFAULTS[engine].select if select == "default" else select
-    if chosen == OtherLikelier.name:
-        chosen = OtherLikelier()
-    if isinstance(chosen, OtherLikelier):
-        return chosen.select(counts)
+def _flagged(counts: ConfidentCounts, rule: SelectionRule, engine: Engine) -> NDArray[np.bool_]:
+    if isinstance(rule, OtherLikelier):
+        return rule.select(counts)
     flagged: NDArray[np.bool_] = _scorers(engine).select_issues(
-        counts.labels, counts.pred_probs, chosen
+        counts.labels, counts.pred_probs, rule
     )
     return flagged
 
