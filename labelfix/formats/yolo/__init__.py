@@ -113,6 +113,8 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         source={
             "files": files,
             "others": other_files(data, listing),
+            "file": data.file.absolute(),
+            "base": data.base,
             "polygons": 2 * polygons > annotations.height,
         },
     )

@@ -1,0 +1,97 @@
+"""Corrections that no longer fit the dataset, because it changed since they were made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from labelfix.errors import Problem
+from labelfix.schema import BOX
+
+if TYPE_CHECKING:
+    from labelfix.schema import Dataset
+
+__all__ = ["find_conflicts"]
+
+
+def find_conflicts(
+    dataset: Dataset, corrections: pl.DataFrame, before: Dataset
+) -> dict[str, Problem]:
+    """Name the items whose corrections do not fit, and say why.
+
+    A correction fits if what it speaks of is as it was when the correction was made, or already as
+    the correction wants it. What else changed in the dataset is no conflict: it is written as it is
+    now.
+
+    Parameters
+    ----------
+    dataset
+        As it is now.
+    corrections
+        Columns as in `labelfix.schema.CORRECTIONS`.
+    before
+        As it was.
+
+    Returns
+    -------
+    dict
+        The first conflict of each item, by item_id.
+    """
+    if dataset.fingerprint == before.fingerprint:
+        return {}
+    rows = _with_states(dataset, corrections, before)
+    named = pl.col("action") != "add_box"
+    sizes = [name for name in ("width", "height") if f"was_{name}" in rows.columns]
+    resized = pl.any_horizontal(
+        pl.lit(value=False),
+        *(pl.col(f"was_{name}").ne_missing(pl.col(f"now_{name}")) for name in sizes),
+    )
+    tests = [
+        (pl.col("now_item").is_null(), "an item that is no longer there"),
+        (named & pl.col("now_label").is_null(), "an annotation that is no longer there"),
+        (named & _differs("label", "set_label"), "label {now_label!r}, which was {was_label!r}"),
+        (
+            named
+            & pl.any_horizontal(
+                pl.lit(value=False),
+                *(_differs(edge, "set_box") for edge in BOX if f"now_{edge}" in rows.columns),
+            ),
+            "a box that was moved",
+        ),
+        (resized.fill_null(value=False), "an image of another size"),
+    ]
+    found: dict[str, Problem] = {}
+    for test, text in tests:
+        for row in rows.filter(test).iter_rows(named=True):
+            what = text.format(**row)
+            problem = Problem(row["item_id"], what, "the dataset that the run saw")
+            found.setdefault(row["item_id"], problem)
+    return {item: found[item] for item in dict.fromkeys(corrections["item_id"]) if item in found}
+
+
+def _differs(name: str, action: str) -> pl.Expr:
+    """Whether something is neither as it was nor as a correction of its annotation wants it."""
+    now, was = pl.col(f"now_{name}"), pl.col(f"was_{name}")
+    wanted = pl.when(pl.col("action") == action).then(name).max().over("annotation_id")
+    return now.ne_missing(was) & now.ne_missing(wanted)
+
+
+def _with_states(dataset: Dataset, corrections: pl.DataFrame, before: Dataset) -> pl.DataFrame:
+    """Corrections with what they speak of beside them, as it is now and as it was."""
+    rows = corrections
+    for name, one in (("now", dataset), ("was", before)):
+        values = [c for c in ("label", *BOX) if c in one.annotations.columns]
+        states = one.annotations.select(
+            "annotation_id", pl.col(values).name.prefix(f"{name}_")
+        ).unique("annotation_id", keep="first")
+        sizes = [c for c in ("width", "height") if c in one.items.columns]
+        items = one.items.select(
+            "item_id",
+            pl.col("item_id").alias(f"{name}_item"),
+            pl.col(sizes).cast(pl.Int64).name.prefix(f"{name}_"),
+        )
+        rows = rows.join(states, on="annotation_id", how="left", maintain_order="left").join(
+            items, on="item_id", how="left", maintain_order="left"
+        )
+    return rows
