@@ -10,6 +10,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from labelfix.cli.base import app, guarded
+from labelfix.cli.compare import compare
 from labelfix.cli.demo import demo
 from labelfix.cli.find import find, show
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "run"]
 
-for command in (find, show, demo):  # in the order in which --help lists them
+for command in (find, show, compare, demo):  # in the order in which --help lists them
     app.command()(guarded(command))
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 from labelfix.text import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import polars as pl
     from rich.table import Table
 
@@ -39,10 +41,10 @@ class Format(StrEnum):
     csv = "csv"
 
 
-def print_rows(rows: pl.DataFrame, form: Format) -> None:
-    """Print rows of a queue to standard output."""
+def print_rows(rows: pl.DataFrame, form: Format, columns: Mapping[str, str] = _COLUMNS) -> None:
+    """Print rows to standard output; as a table these columns, by these names."""
     if form is Format.table:
-        _print_table(rows)
+        _print_table(rows, columns)
         return
     if form is Format.json:
         text = rows.write_json()
@@ -62,34 +64,35 @@ def print_lines(*lines: str, to: TextIO | None = None) -> None:
         out.write("\n".join(visible(part) for part in line.split("\n")) + "\n")
 
 
-def _print_table(rows: pl.DataFrame) -> None:
+def _print_table(rows: pl.DataFrame, columns: Mapping[str, str]) -> None:
     """Draw a table as wide as the terminal, or, into a pipe, as wide as it needs."""
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False)
     narrow = console.is_terminal and console.width < _WIDE
-    table = _table(rows, [name for name in _COLUMNS if not (narrow and name in _DISPENSABLE)])
+    shown = {name: columns[name] for name in columns if not (narrow and name in _DISPENSABLE)}
+    table = _table(rows, shown)
     if not console.is_terminal:
         console.width = max(1, Console(width=100_000).measure(table).maximum)
     console.print(table)
 
 
-def _table(rows: pl.DataFrame, columns: list[str]) -> Table:
+def _table(rows: pl.DataFrame, columns: Mapping[str, str]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in columns:
+    for name, shown in columns.items():
         is_item = name == "item_id"
         table.add_column(
-            _COLUMNS[name],
-            justify="right" if name in {"rank", "quality"} else "left",
+            shown,
+            justify="right" if rows.schema[name].is_numeric() else "left",
             no_wrap=not is_item,
             overflow="fold" if is_item else "ellipsis",
             min_width=16 if is_item else None,
         )
-    for row in rows.select(columns).iter_rows():
+    for row in rows.select(list(columns)).iter_rows():
         table.add_row(*(Text(_cell(value)) for value in row))
     return table
 

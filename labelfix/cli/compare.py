@@ -1,0 +1,141 @@
+"""`labelfix compare`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path  # noqa: TC003 # typer reads annotations
+from typing import Annotated, Any
+
+import typer
+
+from labelfix.cli.base import FormatOption, Quiet  # noqa: TC001 # typer reads annotations
+from labelfix.cli.output import Format, print_lines, print_rows
+from labelfix.cli.progress import Bars
+from labelfix.errors import InputError, LabelfixWarning, Problem
+
+__all__ = ["compare"]
+
+_SHOWN = {
+    "model": "model",
+    "accuracy": "accuracy",
+    "low": "from",
+    "high": "to",
+    "rank": "rank",
+    "rank_low": "from",
+    "rank_high": "to",
+    "rank_change": "change",
+    "beyond_noise": "beyond noise",
+}
+
+
+def compare(
+    context: typer.Context,
+    *,
+    predictions: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILES",
+            help="Predictions (.npy, .npz, .csv, .parquet), or a quoted pattern; repeat for more.",
+        ),
+    ],
+    labels: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=FILE",
+            help="A version of the labels; the first is the original. Repeat for more.",
+        ),
+    ],
+    corrections: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="A version that is the original but for the items in this list.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", metavar="FOLDER")],
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help="Also score without these items: mislabeled, multi_label, none_of_the_classes, "
+            "all. Repeat for more. Default: mislabeled, and all.",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Class names, one a line, in the order of the class numbers.",
+            show_default=False,
+        ),
+    ] = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option(
+            "--id", metavar="COLUMN", help="Column of ids of the tables.", show_default=False
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=0, help="Bootstrap draws; 0: no intervals.")] = 1000,
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    any_class_order: Annotated[
+        bool,
+        typer.Option(
+            "--any-class-order", help="Accept models that fit far better with classes renamed."
+        ),
+    ] = False,
+    form: FormatOption = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Score many models under several versions of the labels: accuracy, rank, and what is noise."""
+    from labelfix.report.comparison import comparison_findings
+    from labelfix.run.comparison import compare as compare_files
+
+    with Bars(quiet=quiet) as bars, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", LabelfixWarning)
+        found = compare_files(
+            predictions,
+            _named(labels, "labels"),
+            _named(corrections or [], "corrections"),
+            out=out,
+            class_names=None if classes is None else classes.read_text("utf-8").splitlines(),
+            id=id_column,
+            drop=tuple(drop or ("mislabeled", "all")),  # type: ignore[arg-type] # the library checks the names
+            draws=draws,
+            level=level,
+            seed=seed,
+            any_class_order=any_class_order,
+            command=context.obj,
+            progress=bars,
+        )
+    if not quiet:
+        print_lines(*(f"Warning: {one.message}" for one in told), to=sys.stderr)
+    if form is not Format.table:
+        print_rows(found.accuracy, form)
+    elif not quiet:
+        for (name, top), rows in found.accuracy.group_by("variant", "top", maintain_order=True):
+            print_lines(f"{name}, top-{top}: {rows['items'][0]:,} items")
+            shown = {one: header for one, header in _SHOWN.items() if not rows[one].null_count()}
+            print_rows(rows, form, shown)
+        print_lines(*(line.replace("**", "") for line in comparison_findings(found)))
+        print_lines(f"All of it: {out / 'comparison.md'}")
+
+
+def _named(given: list[str], option: str) -> dict[str, Any]:
+    """Split NAME=FILE; all that cannot be split are told at once."""
+    pairs = [one.partition("=") for one in given]
+    names = [name for name, _, _ in pairs]
+    problems = [
+        Problem(f"--{option}", repr(text), "NAME=FILE")
+        for text, (name, _, path) in zip(given, pairs, strict=True)
+        if not (name and path)
+    ] + [
+        Problem(f"--{option}", f"the name {name!r} twice", "names that differ")
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+    if problems:
+        raise InputError(problems)
+    return {name: path for name, _, path in pairs}

@@ -1,0 +1,8 @@
+"""Facts about items: joined on, asked for, exported, and what goes wrong where."""
+
+from __future__ import annotations
+
+from labelfix.metadata.join import facts_from_paths, join_facts, match_keys, read_facts
+from labelfix.metadata.where import where
+
+__all__ = ["facts_from_paths", "join_facts", "match_keys", "read_facts", "where"]

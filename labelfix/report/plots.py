@@ -1,0 +1,104 @@
+"""Pictures through matplotlib: told apart by shape and lightness first, by colour second."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["rank_chart"]
+
+_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#777777")
+"""Of Okabe and Ito (2008), which people with any kind of colour vision tell apart."""
+
+_STYLE = {
+    "svg.hashsalt": "labelfix",  # the same picture is the same file
+    "svg.fonttype": "none",
+    "font.size": 8,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def rank_chart(
+    accuracy: pl.DataFrame, variants: Sequence[str] | None = None, *, kind: str = "svg"
+) -> bytes:
+    """Draw accuracies and rank intervals of many models under several versions of the labels.
+
+    Parameters
+    ----------
+    accuracy
+        `Comparison.accuracy`; its top-1 rows are drawn.
+    variants
+        Which to draw; None for all. Ranks are drawn of the first and the last.
+    kind
+        "svg", or any other that matplotlib writes: "png", "pdf".
+
+    Returns
+    -------
+    bytes
+        The file's content.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    table = accuracy.filter(top=1)
+    names = list(variants or table["variant"].unique(maintain_order=True))
+    models = table.filter(variant=names[0]).sort("rank")["model"].to_list()
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 1.4 + 0.19 * len(models)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        for i, name in enumerate(names):
+            rows = _rows(table, name, models)
+            left.plot(rows["accuracy"], range(len(models)), **_mark(i), label=name)
+        for i, name in _ends(names):
+            _draw_ranks(right, _rows(table, name, models), i, shift=0.2 if i else -0.2)
+        left.set_yticks(range(len(models)), models)
+        left.invert_yaxis()  # shared: the best on top
+        left.set_xlabel("top-1 accuracy")
+        right.set_xlabel("rank, with its interval: " + " and ".join(n for _, n in _ends(names)))
+        for axes in (left, right):
+            axes.grid(visible=True, color="#dddddd", linewidth=0.5)
+            axes.tick_params(length=0)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        file = io.BytesIO()
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(file, format=kind, dpi=110, metadata=metadata)
+    return file.getvalue()
+
+
+def _ends(names: Sequence[str]) -> list[tuple[int, str]]:
+    """Give the first and the last, with their places."""
+    listed = list(enumerate(names))
+    return listed if len(listed) < 2 else [listed[0], listed[-1]]
+
+
+def _rows(table: pl.DataFrame, variant: str, models: Sequence[str]) -> pl.DataFrame:
+    order = pl.DataFrame({"model": models})
+    return order.join(table.filter(variant=variant), on="model", how="left", maintain_order="left")
+
+
+def _mark(i: int) -> dict[str, Any]:
+    """Every other mark is hollow: a third way to tell them apart."""
+    colour = _COLOURS[i % len(_COLOURS)]
+    return {
+        "marker": _MARKS[i % len(_MARKS)],
+        "color": colour,
+        "markerfacecolor": "white" if i % 2 else colour,
+        "markersize": 4,
+        "linestyle": "none",
+    }
+
+
+def _draw_ranks(axes: Any, rows: pl.DataFrame, i: int, shift: float) -> None:
+    places = [row + shift for row in range(rows.height)]
+    if rows["rank_low"].null_count() == 0:
+        dash = "dotted" if i else "solid"
+        axes.hlines(places, rows["rank_low"], rows["rank_high"], _mark(i)["color"], dash)
+    axes.plot(rows["rank"], places, **_mark(i) | ({"markerfacecolor": "white"} if i else {}))
