@@ -15,8 +15,21 @@ PACKAGE = Path(labelfix.__file__).parent
 
 LAYERS = [
     {"_version", "atomic", "errors", "schema", "text"},
-    {"boxes", "decisions", "duplicates", "folds", "formats", "images", "inject", "metadata", "score"},
-    {"apply", "evaluate", "exchange", "find", "predict", "report", "training"},
+    {
+        "boxes",
+        "decisions",
+        "duplicates",
+        "folds",
+        "formats",
+        "images",
+        "inject",
+        "metadata",
+        "score",
+        "splits",
+    },
+    {"apply", "exchange", "find", "predict", "training"},
+    {"evaluate"},
+    {"report"},
     {"run"},
     {"cli", "demo", "review"},
 ]
