@@ -68,6 +68,8 @@ class Applied:
         What was left out because the dataset changed.
     new_classes
         Labels that no item had before.
+    contested
+        How many annotations were left as they are because reviewers disagree.
     already
         Whether all this had been done before, and nothing was.
     backup
@@ -85,6 +87,7 @@ class Applied:
     listed: int = 0
     conflicts: tuple[Problem, ...] = ()
     new_classes: tuple[str, ...] = ()
+    contested: int = 0
     already: bool = False
     backup: Path | None = None
 

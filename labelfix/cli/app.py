@@ -9,6 +9,7 @@ import sys
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
+from labelfix.cli.apply import apply
 from labelfix.cli.base import app, guarded
 from labelfix.cli.compare import compare
 from labelfix.cli.demo import demo
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "run"]
 
-for command in (find, show, compare, demo):  # in the order in which --help lists them
+for command in (find, show, apply, compare, demo):  # in the order in which --help lists them
     app.command()(guarded(command))
 
 

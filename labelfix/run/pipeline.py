@@ -254,6 +254,7 @@ def _record(
     stages: _Stages,
 ) -> RunRecord:
     items = dataset.items
+    read = options.path or options.labels
     splits = (
         dict(items["split"].drop_nulls().value_counts().sort("split").iter_rows())
         if "split" in items.columns
@@ -268,6 +269,7 @@ def _record(
         dataset=DatasetRecord(
             format=dataset.format,
             root=None if dataset.root is None else str(dataset.root.resolve()),
+            path=None if read is None else str(Path(read).absolute()),
             fingerprint=dataset.fingerprint,
             items=len(dataset),
             annotations=dataset.annotations.height,

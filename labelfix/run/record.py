@@ -74,6 +74,8 @@ class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     format: str
     root: str | None
+    path: str | None = None
+    """What was read, absolute; None for runs on arrays, and those of before this was kept."""
     fingerprint: str
     items: int
     annotations: int

@@ -1,0 +1,101 @@
+"""The dataset of a run, read again from where it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labelfix.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labelfix.run.directory import Run
+    from labelfix.run.record import RunRecord
+    from labelfix.schema import Dataset
+
+__all__ = ["as_it_was", "read_again", "where"]
+
+
+def read_again(
+    run: Run,
+    root: str | Path | None = None,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Dataset:
+    """Read the dataset of a run with the options that the run read it with.
+
+    Parameters
+    ----------
+    run
+        From `open_run`.
+    root
+        Where the dataset is now, if it moved: its folder, or the file that was given to `find`.
+    progress
+        Called as `progress(what, done, total)`.
+
+    Raises
+    ------
+    InputError
+        If it is not there, saying where it was looked for; if the run was on arrays; as `read`.
+    """
+    from labelfix.formats import read
+
+    options = run.info.options
+    return read(
+        where(run.info, root),
+        format=options.dataset_format if options.path is not None else "table",
+        label=options.label,
+        image=options.image,
+        id=options.id,
+        group=options.groups,
+        features=options.features,
+        skip_bad=options.skip_bad,
+        progress=progress,
+    )
+
+
+def as_it_was(run: Run, dataset: Dataset) -> Dataset:
+    """Give the dataset as the run saw it: its tables, without what is needed to write files."""
+    return replace(
+        dataset,
+        items=run.items,
+        annotations=run.annotations,
+        class_names=run.info.dataset.class_names,
+        source={},
+    )
+
+
+def where(info: RunRecord, root: str | Path | None = None) -> Path:
+    """Find what a run read: where it was, or below another root.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or was an array, which no format can correct.
+    """
+    from labelfix.formats.tablefile import is_table
+
+    typed = info.options.path or info.options.labels or ""
+    if info.options.path is None and not is_table(Path(typed)):
+        fix = "put the labels into a table, and find in that"
+        raise InputError(Problem(typed, "labels in an array", "a dataset or a table", fix))
+    places = list(_places(info, Path(info.dataset.path or typed), root))
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        looked = ", ".join(dict.fromkeys(map(str, places)))
+        fix = "say where it is now: --root FOLDER"
+        raise InputError(Problem(looked, "no such file or folder", "the run's dataset", fix))
+    return found
+
+
+def _places(info: RunRecord, path: Path, root: str | Path | None) -> list[Path]:
+    """Where to look, in order."""
+    if root is None:
+        return [path]
+    root = Path(root)
+    old = Path(info.dataset.root or path)
+    resolved = path.resolve()
+    inside = [root / resolved.relative_to(old)] if resolved.is_relative_to(old) else []
+    return [*inside, root / path.name, root] if path.suffix else [*inside, root]
