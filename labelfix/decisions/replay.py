@@ -256,6 +256,14 @@ class Replay:
                 found.append(one)
         return found
 
+    def touched(self, since: int) -> dict[str, None]:
+        """Name the subjects that events from number `since` on speak of, undo and redo included."""
+        found: dict[str, None] = {}
+        for one in self.decisions[since:]:
+            act = self._act(self._by_id[one.target or ""]) if one.is_step else (one,)
+            found.update((event.subject, None) for event in act)
+        return found
+
     @property
     def reviewers(self) -> tuple[str, ...]:
         """Who decided anything, in the order of their first decision."""
