@@ -258,7 +258,7 @@ def compare_models(
     hidden = _for_gains(original, corrected, kind)
     cells = _cells(tops, [*shown, *hidden], draws, seed, progress)
     seen = {variant.name for variant in shown}
-    ends = ((1 - level) / 2, (1 + level) / 2)
+    ends = (round((1 - level) / 2, 12), round((1 + level) / 2, 12))  # 0.025, not a hair more
     listed = [cell for cell in cells if cell.variant.name in seen]
     names = list(answers)
     top1 = {cell.variant.name: cell for cell in cells if cell.top == 1}
@@ -503,32 +503,35 @@ def _accuracy_table(
 
 
 def _order_table(cells: Sequence[_Cell], ends: tuple[float, float]) -> pl.DataFrame:
-    from scipy.stats import kendalltau
-
     bases = _bases(cells)
     rows = []
     for cell in cells:
         base = bases[cell.top]
-        change = _ranks(cell.accuracy) - _ranks(base.accuracy)
         noise = _interval("", _ranks(cell.drawn) - _ranks(base.drawn), ends)
-        redrawn = [kendalltau(base.accuracy, one).statistic for one in base.drawn]
+        sure = pl.DataFrame(noise).select(_excludes_zero("low", "high")).to_series()
+        redrawn = [tau for one in base.drawn if (tau := _tau(base.accuracy, one)) is not None]
         rows.append(
             {
                 "variant": cell.variant.name,
                 "top": cell.top,
                 "items": int(cell.variant.kept.sum()),
-                "tau": float(kendalltau(base.accuracy, cell.accuracy).statistic),
+                "tau": _tau(base.accuracy, cell.accuracy),
                 "tau_redrawn": float(np.mean(redrawn)) if redrawn else None,
-                "changed_rank": int((change != 0).sum()),
-                "beyond_noise": pl.DataFrame(noise)
-                .select(_excludes_zero("low", "high"))
-                .sum()
-                .item()
-                if redrawn
-                else None,
+                "changed_rank": int((_ranks(cell.accuracy) != _ranks(base.accuracy)).sum()),
+                "beyond_noise": int(sure.sum()) if len(cell.drawn) else None,
             }
         )
-    return pl.DataFrame(rows, infer_schema_length=None)
+    kinds = {"tau": pl.Float64, "tau_redrawn": pl.Float64, "beyond_noise": pl.Int64}
+    return pl.DataFrame(rows, schema_overrides=kinds)
+
+
+def _tau(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
+    """Kendall's tau-b; None where one side has no order."""
+    from scipy.stats import kendalltau
+
+    if min(len(np.unique(one)), len(np.unique(other))) < 2:
+        return None
+    return float(kendalltau(one, other).statistic)
 
 
 def _swap_table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -30,7 +30,7 @@ def comparison_page(found: Comparison, chart: str | None = None) -> str:
     return "\n\n".join(
         [
             "## What changes, and what does not",
-            "\n".join(f"- {line}" for line in comparison_findings(found)),
+            "\n".join(f"- {line.replace('<', '&lt;')}" for line in comparison_findings(found)),
             *(picture if chart else []),
             *_accuracies(found),
             "## Left out, or relabelled",
@@ -66,15 +66,16 @@ def comparison_findings(found: Comparison) -> list[str]:
     ]
 
 
-def _about_order(row: dict[str, float]) -> str:
+def _about_order(row: dict[str, Any]) -> str:
     changed = (
         f"{row['changed_rank']} models change rank" if row["changed_rank"] else "no rank changes"
     )
     text = f"**{visible(str(row['variant']))}** ({row['items']:,} items): {changed}"
     if row["beyond_noise"] is not None and row["changed_rank"]:
         text += f", {row['beyond_noise'] or 'none'} of them beyond noise"
-    text += f"; Kendall's τ with the original order is {row['tau']:.3f}"
-    if row["tau_redrawn"] is not None:
+    if row["tau"] is not None:
+        text += f"; Kendall's τ with the original order is {row['tau']:.3f}"
+    if row["tau"] is not None and row["tau_redrawn"] is not None:
         text += f", where redrawing the items alone gives {row['tau_redrawn']:.3f}"
     return text + "."
 
@@ -110,7 +111,7 @@ def _about_gains(found: Comparison) -> list[str]:
     ]
 
 
-def _about_several(kinds: dict[str, dict[str, int]]) -> list[str]:
+def _about_several(kinds: dict[str, dict[str, Any]]) -> list[str]:
     several = kinds["multi_label"]
     if not several["items"]:
         return []
@@ -153,7 +154,7 @@ def _accuracy_table(found: Comparison, top: int) -> str:
     return _markdown(["model", *variants], table)
 
 
-def _cell(row: dict[str, float]) -> str:
+def _cell(row: dict[str, Any]) -> str:
     text = f"{100 * row['accuracy']:.2f}"
     if row["low"] is not None:
         text += f" ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
