@@ -102,12 +102,11 @@ class Adaptive:
         chance, mine, n = _sigmoid(odds), group[rows], int(group.max(initial=-1)) + 1
 
         def count(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.bincount(mine, weights, n) + self.shrinkage
+            return np.asarray(np.bincount(mine, weights, n) + self.shrinkage, np.float64)
 
         errors = count(wrong.astype(np.float64)) / count(chance)
         rights = count((~wrong).astype(np.float64)) / count(1 - chance)
-        shift: NDArray[np.float64] = np.log(errors) - np.log(rights)
-        return shift
+        return np.asarray(np.log(errors) - np.log(rights), np.float64)
 
 
 @dataclass(frozen=True, eq=False)

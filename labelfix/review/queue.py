@@ -15,17 +15,18 @@ import numpy as np
 import polars as pl
 
 from labelfix.atomic import replacing
-from labelfix.decisions import Replay, issue_ids
+from labelfix.decisions import issue_ids
+from labelfix.decisions.replay import current
 from labelfix.errors import InputError, Problem
 from labelfix.review.order import Adaptive
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from labelfix.decisions import Verdict
+    from labelfix.decisions import Decision, Replay, Verdict
 
 __all__ = ["Queue", "Settings", "Shown", "read_settings", "write_settings"]
 
@@ -345,33 +346,45 @@ class Queue:
         decisions, sessions = self.replay.decisions, self.replay.sessions
         if self._seen == len(decisions):
             return
+        self._count(decisions[self._seen :])
+        touched = self.replay.touched(self._seen)
         row_of = self._row_of_subject
-        for one in decisions[self._seen :]:
+        self._note({row_of[one]: sessions[one] for one in touched if one in row_of})
+        self._seen = len(decisions)
+        self._suspicion = None
+
+    def _count(self, decisions: Sequence[Decision]) -> None:
+        """Count each reviewer's decisions, and keep at which count each row was decided."""
+        row_of = self._row_of_subject
+        for one in decisions:
             row = row_of.get(one.subject)
             if row is not None and not one.is_step:
                 mine = self._reviewer(one.reviewer)
                 mine.count += 1
                 if one.source != "repeat":
                     mine.when[row] = mine.count
-        for subject in self.replay.touched(self._seen):
-            row = row_of.get(subject)
-            if row is not None:
-                self._note(row, sessions[subject], self.replay.verdicts(subject))
-        self._seen = len(decisions)
-        self._suspicion = None
 
-    def _note(
-        self, row: int, sessions: dict[str, list[Verdict]], verdicts: tuple[Verdict, ...]
-    ) -> None:
+    def _note(self, found: dict[int, dict[str, list[Verdict]]]) -> None:
+        """Keep what is said of rows now: all of it at once, since writing one by one is slow."""
+        rows = list(found)
         for mine in self._reviewers.values():
-            mine.state[row], mine.repeated[row] = UNSEEN, False
-        for verdict in verdicts:
-            mine = self._reviewer(verdict.reviewer)
-            mine.state[row] = _STATE.get(verdict.outcome, WRONG)
-            mine.repeated[row] = len(sessions[verdict.reviewer]) > 1
-        settled = [one for one in verdicts if one.decided]
-        first = (settled or verdicts or (None,))[0]
-        self._overall[row] = UNSEEN if first is None else _STATE.get(first.outcome, WRONG)
+            mine.state[rows], mine.repeated[rows] = UNSEEN, False
+        by_reviewer: dict[str, list[tuple[int, int, bool]]] = {}
+        overall = []
+        for row, sessions in found.items():
+            states = []
+            for name, verdicts in sessions.items():
+                state = _STATE.get(current(verdicts).outcome, WRONG)
+                states.append(state)
+                by_reviewer.setdefault(name, []).append((row, state, len(verdicts) > 1))
+            overall.append(
+                next((one for one in states if one >= KEPT), max(states, default=UNSEEN))
+            )
+        self._overall[rows] = overall
+        for name, noted in by_reviewer.items():
+            mine = self._reviewer(name)
+            at, state_of, repeated = zip(*noted, strict=True)
+            mine.state[list(at)], mine.repeated[list(at)] = state_of, repeated
 
     def _reviewer(self, name: str) -> _Reviewer:
         if name not in self._reviewers:
