@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["assign_folds", "merge_groups"]
+__all__ = ["assign_folds", "merge_groups", "stratify_by_counts"]
 
 
 def merge_groups(*groupings: ArrayLike | Sequence[Any]) -> NDArray[np.int64]:
@@ -102,28 +102,113 @@ def assign_folds(
     return fold
 
 
+def stratify_by_counts(
+    counts: ArrayLike,
+    n_folds: int,
+    *,
+    groups: ArrayLike | Sequence[Any] | None = None,
+    seed: int = 0,
+) -> NDArray[np.int32]:
+    """Say in which fold each item is held out, where an item holds any number of each class.
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, "On the Stratification of
+    Multi-Label Data"), with counts for their yes and no: the class of which least is left is dealt
+    first, its items one by one, those with most of it before the others, each to the fold that
+    still lacks most of the class; ties go to the fold that lacks most items.
+
+    Parameters
+    ----------
+    counts
+        How many of each class each item holds, shape (n, K), integers >= 0. Items may hold nothing:
+        an image without boxes is dealt last, and evens out the sizes.
+    n_folds
+        At least 2.
+    groups
+        As for `assign_folds`.
+    seed
+        As for `assign_folds`.
+
+    Returns
+    -------
+    Fold of each item, in 0..n_folds-1, shape (n,), int32. Every fold holds something.
+
+    Raises
+    ------
+    InputError
+        With fewer items, or fewer groups, than folds; if lengths differ; for negative counts.
+
+    Examples
+    --------
+    >>> stratify_by_counts([[3, 0], [1, 1], [2, 1], [0, 0], [0, 0], [0, 0]], 2)
+    array([0, 0, 1, 1, 0, 1], dtype=int32)
+    """
+    held = np.asarray(counts, dtype=np.int64)
+    group = np.arange(len(held)) if groups is None else merge_groups(groups)
+    problems = _wrong_units(len(held), group, n_folds)
+    if held.ndim != 2 or held.min(initial=0) < 0:
+        found = f"an array of shape {held.shape}" if held.ndim != 2 else "numbers below 0"
+        problems.append(Problem("counts", found, "numbers >= 0 of shape (items, classes)"))
+    if problems:
+        raise InputError(problems)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(held))
+    unit = np.empty(len(held), dtype=np.int64)
+    unit[order] = _renumber(group[order])  # numbers in random order
+    total = np.zeros((int(unit.max()) + 1, held.shape[1] + 1), dtype=np.int64)
+    np.add.at(total, unit, np.column_stack([held, np.ones(len(held), dtype=np.int64)]))
+    return rng.permutation(n_folds)[_deal_counts(total, n_folds)][unit].astype(np.int32)
+
+
+def _deal_counts(held: NDArray[np.int64], n_folds: int) -> NDArray[np.int64]:
+    """Fold of each unit; `held` (units, classes + 1) counts its members in the last column.
+
+    The last column is dealt like a class once all others are: it is what units without any hold.
+    """
+    fold = np.full(len(held), -1)
+    lacks = np.tile(held.sum(axis=0) / n_folds, (n_folds, 1))
+    open_classes = np.ones(held.shape[1], dtype=bool)
+    open_classes[-1] = held.shape[1] == 1
+    while (fold < 0).any():
+        left = np.where(open_classes, held[fold < 0].sum(axis=0), 0)
+        if not left.any():
+            open_classes[-1] = True
+            continue
+        rarest = int(np.where(left > 0, left, left.max() + 1).argmin())
+        rows = np.flatnonzero((fold < 0) & (held[:, rarest] > 0))
+        for row in rows[np.argsort(-held[rows, rarest], kind="stable")]:
+            lack = lacks[:, rarest]
+            best = np.flatnonzero(lack == lack.max())
+            fold[row] = chosen = best[lacks[best, -1].argmax()]
+            lacks[chosen] -= held[row]
+    return fold
+
+
 def _check(labels: NDArray[Any], groups: NDArray[np.int64], n_folds: int) -> None:
-    n = len(labels)
-    if len(groups) != n:
-        found = f"{len(groups)} groups for {n} items"
-        raise InputError(Problem("groups", found, "one group for each item"))
-    problems = []
-    if n_folds < 2:
-        problems.append(Problem("folds", str(n_folds), "at least 2"))
-    if n and len(np.unique(labels)) < 2:
+    problems = _wrong_units(len(labels), groups, n_folds)
+    if len(labels) and len(np.unique(labels)) < 2:
         found = "one class only"
         problems.append(
             Problem("labels", found, "at least 2 classes, or there is nothing to mix up")
         )
-    units = len(np.unique(groups))
-    if n < n_folds:
-        problems.append(Problem("folds", f"{n_folds} folds for {n} items", "folds <= items"))
-    elif units < n_folds:
-        found = f"{n_folds} folds for {units} group{'s' * (units != 1)} of items"
-        fix = "fewer folds, or a finer grouping (a lower threshold, if they are near-duplicates)"
-        problems.append(Problem("folds", found, "folds <= groups", fix))
     if problems:
         raise InputError(problems)
+
+
+def _wrong_units(n: int, groups: NDArray[np.int64], n_folds: int) -> list[Problem]:
+    """Say why n items in groups cannot be dealt to so many folds."""
+    if len(groups) != n:
+        found = f"{len(groups)} groups for {n} items"
+        return [Problem("groups", found, "one group for each item")]
+    if n_folds < 2:
+        return [Problem("folds", str(n_folds), "at least 2")]
+    if n < n_folds:
+        return [Problem("folds", f"{n_folds} folds for {n} items", "folds <= items")]
+    units = len(np.unique(groups))
+    if units < n_folds:
+        found = f"{n_folds} folds for {units} group{'s' * (units != 1)} of items"
+        fix = "fewer folds, or a finer grouping (a lower threshold, if they are near-duplicates)"
+        return [Problem("folds", found, "folds <= groups", fix)]
+    return []
 
 
 def _deal(

@@ -16,14 +16,14 @@ from labelfix.folds import assign_folds, merge_groups
 from labelfix.schema import Predictions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from labelfix.predict.models import FoldJob, FoldResult, Progress
-    from labelfix.schema import Dataset
+    from labelfix.schema import BoxPredictions, Dataset
 
-__all__ = ["default_cache", "out_of_fold"]
+__all__ = ["default_cache", "out_of_fold", "out_of_fold_boxes"]
 
 
 def out_of_fold(
@@ -44,7 +44,7 @@ def out_of_fold(
     Parameters
     ----------
     dataset
-        Items with one class label each.
+        Items with one class label each. For boxes there is `out_of_fold_boxes`.
     model
         "auto": try what is cheap on the first fold and take what has the lowest log loss (see
         `labelfix.predict.auto.Auto`). Or a name, an object with `fit` and `predict_proba`, or a
@@ -152,6 +152,85 @@ def out_of_fold(
     )
 
 
+def out_of_fold_boxes(
+    dataset: Dataset,
+    model: Any,
+    folds: int = 5,
+    groups: str | ArrayLike | Sequence[Any] | None = None,
+    seed: int = 0,
+    *,
+    duplicates: int | None = 10,
+    jobs: int | None = None,
+    store: str | Path | None = None,
+    cache: str | Path | Literal[False] | None = None,
+    progress: Progress | None = None,
+    no_train: bool = False,
+    class_map: Mapping[str, str | None] | None = None,
+) -> BoxPredictions:
+    """Predict the boxes of each image with a detector that learned from neither it nor its copies.
+
+    Parameters
+    ----------
+    dataset
+        Images with boxes.
+    model
+        A detector: `yolo11n.yaml`, the name or file of Ultralytics weights (`.pt`),
+        `torchvision:CONSTRUCTOR`, or a `labelfix.predict.detect.models.Detector`.
+    folds, groups, seed, duplicates, jobs, store, cache, progress
+        As for `out_of_fold`. Folds have even counts of each class
+        (`labelfix.folds.stratify_by_counts`).
+    no_train
+        The detector predicts all images as it is. It must never have seen them; folds, groups,
+        seed, duplicates and jobs then mean nothing.
+    class_map
+        Only with `no_train`: from the detector's class names to the dataset's, None to drop a
+        class; see `labelfix.predict.detect.predict_untrained`.
+
+    Returns
+    -------
+    BoxPredictions
+        With `fold`, unless `no_train`; with the column `pred_probs` where the detector has class
+        vectors. `details` says what was done, for run.json.
+
+    Raises
+    ------
+    InputError
+        If the dataset, the model, the groups or the class map will not do.
+    MissingExtraError
+        If the model needs a package that is not installed.
+
+    Warns
+    -----
+    LabelfixWarning
+        If the detector cannot know some classes.
+    """
+    from labelfix.predict.detect import predict_held_out, predict_untrained
+
+    folder = _cache_folder(cache)
+    if no_train:
+        return predict_untrained(
+            dataset, model, class_map, store=store, cache=folder, progress=progress
+        )
+    if class_map is not None:
+        raise InputError(
+            Problem("class_map", "a map for a detector that is trained", "one with no_train")
+        )
+    dataset, given_groups = _take_groups(dataset, groups)
+    near = _near_duplicates(dataset, duplicates, progress)
+    together = [g for g in (given_groups, near) if g is not None]
+    return predict_held_out(
+        dataset,
+        model,
+        folds,
+        seed,
+        groups=merge_groups(*together) if together else None,
+        jobs=jobs,
+        store=store,
+        cache=folder,
+        progress=progress,
+    )
+
+
 def default_cache() -> Path:
     """Say where embeddings are kept: `$LABELFIX_CACHE`, else `labelfix` in the user's cache folder.
 
@@ -170,6 +249,9 @@ def _cache_folder(cache: str | Path | Literal[False] | None) -> Path | None:
 
 
 def _check_one_label_each(dataset: Dataset) -> None:
+    if dataset.has_boxes:
+        fix = "use out_of_fold_boxes"
+        raise InputError(Problem("dataset", "boxes", "one class label for each item", fix))
     if not dataset.annotations["item_id"].equals(dataset.items["item_id"]):
         found = f"{dataset.annotations.height} annotations for {len(dataset)} items"
         raise InputError(Problem("dataset", found, "one class label for each item, in item order"))

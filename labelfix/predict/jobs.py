@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import joblib
 import numpy as np
@@ -21,9 +21,64 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelfix.predict.models import Inputs, Model, Progress
+    from labelfix.predict.models import Inputs, Progress
 
-__all__ = ["make_jobs", "run_jobs"]
+__all__ = ["Probabilities", "ResultKind", "make_jobs", "run_jobs"]
+
+
+class ResultKind(Protocol):
+    """What the folds give, how it is held to its promise, and how a store keeps it."""
+
+    suffix: str
+    """Of the files."""
+
+    def check(self, result: Any, job: Any, name: str) -> Any:
+        """Give the result as it is to be used, or raise `InputError`."""
+        ...
+
+    def write(self, result: Any, file: BinaryIO) -> None:
+        """Write a checked result."""
+        ...
+
+    def read(self, file: BinaryIO, job: Any) -> Any:
+        """Read what `write` wrote; None if it is something else."""
+        ...
+
+
+class Probabilities:
+    """The results of classifiers: `FoldResult`."""
+
+    suffix = ".npz"
+
+    def check(self, result: FoldResult, job: FoldJob, name: str) -> FoldResult:
+        """Hold a model to its promise, and give unseen classes their share."""
+        pred_probs = _as_probabilities(result.pred_probs, (len(job.test), job.n_classes), name)
+        pred_probs = _share_with_unseen(pred_probs, job.labels)
+        train = result.train_pred_probs
+        if train is not None:
+            train = _as_probabilities(train, (len(job.train), job.n_classes), name)
+        return FoldResult(pred_probs, train)
+
+    def write(self, result: FoldResult, file: BinaryIO) -> None:
+        """Keep a result."""
+        arrays = {"pred_probs": result.pred_probs}
+        if result.train_pred_probs is not None:
+            arrays["train_pred_probs"] = result.train_pred_probs
+        content = io.BytesIO()
+        np.savez(content, **arrays)  # type: ignore[arg-type] # numpy types allow_pickle as a keyword
+        file.write(content.getbuffer())
+
+    def read(self, file: BinaryIO, job: FoldJob) -> FoldResult | None:
+        """Read a stored result."""
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                result = FoldResult(arrays["pred_probs"], arrays.get("train_pred_probs"))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+        return result if result.pred_probs.shape == (len(job.test), job.n_classes) else None
+
+
+PROBABILITIES = Probabilities()
 
 
 def make_jobs(
@@ -40,22 +95,25 @@ def make_jobs(
 
 
 def run_jobs(
-    model: Model,
+    model: Any,
     inputs: Inputs,
-    jobs: Sequence[FoldJob],
+    jobs: Sequence[Any],
+    kind: ResultKind = PROBABILITIES,
     *,
     workers: int | None = None,
     store: Path | None = None,
     progress: Progress | None = None,
-) -> list[FoldResult]:
+) -> list[Any]:
     """Do each job, or take it from the store.
 
     Parameters
     ----------
     model, inputs
-        What learns, and from what.
+        What learns, by its `fit_predict(inputs.data, job, progress)`, and from what.
     jobs
         The results come in their order, whatever order they end in.
+    kind
+        What the model gives.
     workers
         Jobs at once, as joblib's `n_jobs`; None: what `joblib.parallel_config` says, else what the
         model says. That config's backend is used too, whichever is registered.
@@ -70,14 +128,16 @@ def run_jobs(
     InputError
         If the model returns no probabilities, or cannot be pickled where it must.
     """
-    paths = _paths(model, inputs, jobs, store)
-    results = [_load(path, job) for path, job in zip(paths, jobs, strict=True)]
+    paths = _paths(model, inputs, jobs, store, kind)
+    results = [_load(path, job, kind) for path, job in zip(paths, jobs, strict=True)]
     missing = [k for k, result in enumerate(results) if result is None]
     if workers is None and joblib.effective_n_jobs(None) == 1:  # nothing is configured
         workers = getattr(model, "jobs", 1)
     alone = joblib.effective_n_jobs(workers) == 1
     inner = progress if alone else None
-    tasks = [joblib.delayed(_do)(k, model, inputs.data, jobs[k], paths[k], inner) for k in missing]
+    tasks = [
+        joblib.delayed(_do)(k, model, inputs.data, jobs[k], paths[k], kind, inner) for k in missing
+    ]
     what = f"folds of {model.name}"
     for count, (k, result) in enumerate(_each(tasks, workers), start=len(jobs) - len(missing) + 1):
         results[k] = result
@@ -86,7 +146,7 @@ def run_jobs(
     return [result for result in results if result is not None]
 
 
-def _each(tasks: list[Any], workers: int | None) -> Iterator[tuple[int, FoldResult]]:
+def _each(tasks: list[Any], workers: int | None) -> Iterator[tuple[int, Any]]:
     """Give results as they end, or all at the end from a backend that cannot."""
     try:
         parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
@@ -97,27 +157,20 @@ def _each(tasks: list[Any], workers: int | None) -> Iterator[tuple[int, FoldResu
 
 def _do(
     k: int,
-    model: Model,
+    model: Any,
     data: Any,
-    job: FoldJob,
+    job: Any,
     path: Path | None,
+    kind: ResultKind,
     progress: Progress | None,
-) -> tuple[int, FoldResult]:
+) -> tuple[int, Any]:
     """Do one job, in whatever process."""
-    result = _checked(model.fit_predict(data, job, progress), job, model.name)
+    result = kind.check(model.fit_predict(data, job, progress), job, model.name)
     if path is not None:
-        _save(path, result)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            kind.write(result, file)
     return k, result
-
-
-def _checked(result: FoldResult, job: FoldJob, name: str) -> FoldResult:
-    """Hold a model to its promise, and give unseen classes their share."""
-    pred_probs = _as_probabilities(result.pred_probs, (len(job.test), job.n_classes), name)
-    pred_probs = _share_with_unseen(pred_probs, job.labels)
-    train = result.train_pred_probs
-    if train is not None:
-        train = _as_probabilities(train, (len(job.train), job.n_classes), name)
-    return FoldResult(pred_probs, train)
 
 
 def _as_probabilities(
@@ -157,7 +210,7 @@ def _normalised(weights: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _paths(
-    model: Model, inputs: Inputs, jobs: Sequence[FoldJob], store: Path | None
+    model: Any, inputs: Inputs, jobs: Sequence[Any], store: Path | None, kind: ResultKind
 ) -> list[Path | None]:
     """Name each job's file by a hash of all that its result depends on."""
     if store is None:
@@ -173,29 +226,15 @@ def _paths(
                 "define it at the top of a module, or pass store=None",
             )
         ) from error
-    return [store / f"fold-{joblib.hash((base, job))}.npz" for job in jobs]
+    return [store / f"fold-{joblib.hash((base, job))}{kind.suffix}" for job in jobs]
 
 
-def _save(path: Path, result: FoldResult) -> None:
-    """Keep a result."""
-    arrays = {"pred_probs": result.pred_probs}
-    if result.train_pred_probs is not None:
-        arrays["train_pred_probs"] = result.train_pred_probs
-    content = io.BytesIO()
-    np.savez(content, **arrays)  # type: ignore[arg-type] # numpy types allow_pickle as if a keyword
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(content.getbuffer())
-
-
-def _load(path: Path | None, job: FoldJob) -> FoldResult | None:
+def _load(path: Path | None, job: Any, kind: ResultKind) -> Any:
     """Read a stored result; None if there is none that can be read."""
     if path is None or not path.exists():
         return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            train = arrays.get("train_pred_probs")
-            result = FoldResult(arrays["pred_probs"], train)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        with path.open("rb") as file:
+            return kind.read(file, job)
+    except OSError:
         return None
-    return result if result.pred_probs.shape == (len(job.test), job.n_classes) else None

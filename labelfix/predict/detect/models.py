@@ -1,0 +1,286 @@
+"""What a detector is to labelfix, what it learns from, and which ones are known by name.
+
+A detector is a small frozen dataclass, as a model is (`labelfix.predict.models`): its fields are
+its parameters and go into run.json. `prepare` looks at the dataset once, `fit_predict` does one
+fold: it learns from the boxes of some images and says what it sees in others.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import polars as pl
+
+from labelfix.boxes import oddities
+from labelfix.errors import InputError, Problem
+from labelfix.schema import BOX
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+
+    from labelfix.predict.models import Inputs, Progress
+    from labelfix.schema import Dataset
+
+__all__ = ["DetectJob", "Detector", "FoundBoxes", "Scenes", "found", "resolve", "scenes"]
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Images with the boxes that can be learned from.
+
+    Parameters
+    ----------
+    paths
+        Absolute, one an image.
+    stamps
+        Size in bytes and time of the last change of each file, shape (n, 2): a stored fold is not
+        used for images that have changed.
+    sizes
+        Width and height of each image in pixels, as it is shown, shape (n, 2).
+    item, label, box
+        Of each box the row of its image, its class in 0..K-1 and its corners in pixels, shapes
+        (m,), (m,) and (m, 4). Every box is finite, has an area and lies inside its image.
+    class_names
+        The K classes.
+    weights
+        Digest of the file that the detector starts from; empty if it starts from nothing.
+    """
+
+    paths: tuple[str, ...]
+    stamps: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    item: NDArray[np.int64]
+    label: NDArray[np.int64]
+    box: NDArray[np.float64]
+    class_names: tuple[str, ...]
+    weights: str = ""
+
+
+@dataclass(frozen=True)
+class DetectJob:
+    """One fold: learn from some images, predict the others.
+
+    Parameters
+    ----------
+    train
+        Rows to learn from, ascending, shape (t,). Empty for a detector that is used as it is; its
+        predictions are then in its own classes.
+    test
+        Rows to predict, ascending, shape (m,). Neither they nor their near-duplicates are in
+        `train`.
+    seed
+        Of this fold alone.
+    """
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    seed: int
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """What `labelfix.predict.detect` asks of a detector. Anything with these names will do.
+
+    It may also have `jobs`, as a `labelfix.predict.models.Model`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Say what it is in a word or two, as `--model` takes it."""
+        ...
+
+    def prepare(self, dataset: Dataset, *, cache: Path | None, progress: Progress | None) -> Inputs:
+        """Make what the folds learn from: `Inputs.data` is a `Scenes`, as `scenes` makes it."""
+        ...
+
+    def fit_predict(self, data: Scenes, job: DetectJob, progress: Progress | None) -> pl.DataFrame:
+        """Learn from rows `job.train` of `data` and give what is seen in `job.test`, by `found`.
+
+        Runs in a worker process where there is more than one; `progress` is None there.
+        """
+        ...
+
+
+def scenes(dataset: Dataset) -> Scenes:
+    """Gather what detectors learn from.
+
+    Boxes without finite numbers or area, and crowd regions, are left out; what lies outside of the
+    image is cut off. The dataset itself stays as it is: all its boxes are scored.
+
+    Raises
+    ------
+    InputError
+        If there are no images, or no class names; naming each image that is no file.
+    """
+    paths = dataset.image_paths
+    if paths is None or not dataset.has_boxes:
+        raise InputError(Problem("dataset", "no images with boxes", "what a detector learns from"))
+    stamps, problems = np.zeros((len(paths), 2), np.int64), []
+    for row, path in enumerate(paths):
+        try:
+            state = path.stat()
+        except OSError as error:
+            problems.append(Problem(str(path), error.strerror or "no such file", "an image"))
+            continue
+        stamps[row] = state.st_size, state.st_mtime_ns
+    if problems:
+        raise InputError(problems)
+    sizes = _sizes(dataset, paths)
+    rows = pl.DataFrame({"item_id": dataset.items["item_id"], "item": range(len(dataset))})
+    given = dataset.annotations.join(rows, on="item_id", how="left", maintain_order="left")
+    item, box = given["item"].to_numpy(), given.select(BOX).to_numpy()
+    fits = oddities(box, sizes[item])
+    box = box.clip(0, np.tile(sizes[item], 2))
+    usable = ((fits == 0) | (fits == 4)) & ~given["crowd"].to_numpy()
+    usable &= (box[:, 2:] > box[:, :2]).all(axis=1)
+    return Scenes(
+        tuple(str(path.absolute()) for path in paths),
+        stamps,
+        sizes,
+        item[usable],
+        dataset.labels[usable],
+        box[usable],
+        dataset.class_names,
+    )
+
+
+def _sizes(dataset: Dataset, paths: list[Path]) -> NDArray[np.int64]:
+    """Sizes as the dataset has them, else as the files' headers say."""
+    items = dataset.items
+    if {"width", "height"} <= set(items.columns):
+        sizes = items.select("width", "height")
+        if not sizes.null_count().sum_horizontal().item():
+            return sizes.to_numpy().astype(np.int64)
+    from labelfix.images import probe
+
+    found, problems = probe(paths, decode=False)
+    if problems:
+        raise InputError(problems.values())
+    return found.astype(np.int64)
+
+
+def found(
+    item: NDArray[np.int64],
+    label: NDArray[np.int64],
+    score: NDArray[np.floating[Any]],
+    box: NDArray[np.floating[Any]],
+    class_names: tuple[str, ...],
+    pred_probs: NDArray[np.floating[Any]] | None = None,
+) -> pl.DataFrame:
+    """Make a detector's answer.
+
+    Parameters
+    ----------
+    item
+        Row of each box's image in `Scenes`, shape (n,).
+    label, score, box
+        Class, confidence in [0, 1] and corners in pixels, shapes (n,), (n,) and (n, 4).
+    class_names
+        What `label` counts in, kept as the categories of the column `label`.
+    pred_probs
+        Confidence in every class, shape (n, K).
+    """
+    names = pl.Series(class_names, dtype=pl.Enum(class_names))
+    columns: dict[str, Any] = {
+        "item": pl.Series(item, dtype=pl.Int64),
+        "label": names.gather(pl.Series(label, dtype=pl.UInt32)),
+        "score": pl.Series(score, dtype=pl.Float64),
+        **{edge: pl.Series(box[:, i], dtype=pl.Float64) for i, edge in enumerate(BOX)},
+    }
+    if pred_probs is not None:
+        kind = pl.Array(pl.Float32, len(class_names))
+        columns["pred_probs"] = pl.Series(pred_probs.astype(np.float32), dtype=kind)
+    return pl.DataFrame(columns)
+
+
+class FoundBoxes:
+    """How `labelfix.predict.jobs` holds and keeps a detector's answers."""
+
+    suffix = ".parquet"
+
+    def check(self, result: pl.DataFrame, job: DetectJob, name: str) -> pl.DataFrame:
+        """Hold a detector to its promise."""
+        numbers = result.select("score", *BOX).to_numpy()
+        problems = [
+            Problem(f"detector {name}", what, expected)
+            for what, expected, wrong in (
+                (
+                    "boxes in images it was not asked about",
+                    "boxes in those of `job.test`",
+                    not np.isin(result["item"].to_numpy(), job.test).all(),
+                ),
+                ("boxes that are no finite numbers", "pixels", not np.isfinite(numbers).all()),
+                (
+                    "confidences outside [0, 1]",
+                    "probabilities",
+                    ((numbers[:, 0] < 0) | (numbers[:, 0] > 1)).any(),
+                ),
+            )
+            if wrong
+        ]
+        if problems:
+            raise InputError(problems)
+        return result
+
+    def write(self, result: pl.DataFrame, file: BinaryIO) -> None:
+        """Write a result."""
+        content = io.BytesIO()
+        result.write_parquet(content)
+        file.write(content.getbuffer())
+
+    def read(self, file: BinaryIO, job: DetectJob) -> pl.DataFrame | None:
+        """Read a result; None if it cannot be read."""
+        del job  # the table says which images it speaks of
+        try:
+            return pl.read_parquet(io.BytesIO(file.read()))
+        except (pl.exceptions.PolarsError, OSError):
+            return None
+
+
+def resolve(detector: Any) -> Detector:
+    """Find the detector that is meant.
+
+    Parameters
+    ----------
+    detector
+        A `Detector`, or a name: `torchvision:CONSTRUCTOR` for one of torchvision's detection
+        models, else what Ultralytics takes: `yolo11n.yaml` (from nothing), or a `.pt` file of
+        weights, here or known to Ultralytics by its name.
+
+    Raises
+    ------
+    InputError
+        If there is no such detector.
+    MissingExtraError
+        If it needs a package that is not installed.
+
+    Examples
+    --------
+    >>> resolve("yolo11n.yaml").name
+    'yolo11n.yaml'
+    """
+    if isinstance(detector, str):
+        if detector.startswith("torchvision:"):
+            from labelfix.predict.detect.torchvision import Torchvision
+
+            return Torchvision(detector.removeprefix("torchvision:"))
+        if detector.endswith((".yaml", ".pt")):
+            from labelfix.predict.detect.yolo import Ultralytics
+
+            return Ultralytics(detector)
+    if isinstance(detector, Detector) and not isinstance(detector, type):
+        return detector
+    raise InputError(
+        Problem(
+            "model",
+            repr(detector),
+            "a detector: yolo11n.yaml, WEIGHTS.pt, or torchvision:CONSTRUCTOR",
+            "name one, or bring predictions of your own",
+        )
+    )
