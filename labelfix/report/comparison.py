@@ -59,6 +59,7 @@ def comparison_findings(found: Comparison) -> list[str]:
     kinds = {row["kind"]: row for row in found.kinds.to_dicts()}
     return [
         *(_about_order(row) for row in found.order.filter(top=1).to_dicts()[1:]),
+        *_about_changes(found),
         *_about_swaps(found),
         *_about_gains(found),
         *_about_several(kinds),
@@ -78,6 +79,17 @@ def _about_order(row: dict[str, Any]) -> str:
     if row["tau"] is not None and row["tau_redrawn"] is not None:
         text += f", where redrawing the items alone gives {row['tau_redrawn']:.3f}"
     return text + "."
+
+
+def _about_changes(found: Comparison) -> list[str]:
+    """Name the models whose rank change is more than noise."""
+    rows = found.accuracy.filter(pl.col("top") == 1, pl.col("beyond_noise")).to_dicts()
+    named = ", ".join(
+        f"{row['model']} from {row['rank'] - row['rank_change']} to {row['rank']} "
+        f"({row['variant']})"
+        for row in rows
+    )
+    return [f"Rank changes beyond noise: {visible(named)}."] if rows else []
 
 
 def _about_swaps(found: Comparison) -> list[str]:
