@@ -6,6 +6,10 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["lint", "base", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
+AT_ONCE = ("-n", "2", "--dist", "loadfile")
+"""Two processes, and what the tests of a file share is made once."""
+ENV = {"OMP_NUM_THREADS": "1"}  # of each process: more would wait for each other
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -20,12 +24,12 @@ def lint(session: nox.Session) -> None:
 def base(session: nox.Session) -> None:
     """Run the tests on the base install: no torch, no cleanlab."""
     session.install(".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *AT_ONCE, *session.posargs, env=ENV)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run all tests, every adapter with its real library."""
     session.install(".[all,test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *AT_ONCE, *session.posargs, env=ENV)
     session.run("pytest", "--doctest-modules", "--pyargs", "labelfix")
