@@ -20,14 +20,17 @@ if TYPE_CHECKING:
         Problem,
         RunError,
     )
+    from labelfix.evaluate.gain import Gain, measure_gain
     from labelfix.find import find_issues
     from labelfix.formats import read
     from labelfix.predict import out_of_fold
     from labelfix.schema import BoxPredictions, Dataset, Predictions
+    from labelfix.splits import Split
 
 _HOME = {
     "BoxPredictions": "labelfix.schema",
     "Dataset": "labelfix.schema",
+    "Gain": "labelfix.evaluate.gain",
     "InputError": "labelfix.errors",
     "LabelfixError": "labelfix.errors",
     "LabelfixWarning": "labelfix.errors",
@@ -35,7 +38,9 @@ _HOME = {
     "Predictions": "labelfix.schema",
     "Problem": "labelfix.errors",
     "RunError": "labelfix.errors",
+    "Split": "labelfix.splits",
     "find_issues": "labelfix.find",
+    "measure_gain": "labelfix.evaluate.gain",
     "out_of_fold": "labelfix.predict",
     "read": "labelfix.formats",
 }
@@ -43,6 +48,7 @@ _HOME = {
 __all__ = [
     "BoxPredictions",
     "Dataset",
+    "Gain",
     "InputError",
     "LabelfixError",
     "LabelfixWarning",
@@ -50,8 +56,10 @@ __all__ = [
     "Predictions",
     "Problem",
     "RunError",
+    "Split",
     "__version__",
     "find_issues",
+    "measure_gain",
     "out_of_fold",
     "read",
     "score",

@@ -1,0 +1,657 @@
+"""What corrections bought: the same recipe trained and tested on original and corrected labels.
+
+Correcting a dataset changes two things at once: what the model learns from and what it is measured
+by. Four cells tell them apart: trained on original or corrected labels, each tested on original or
+corrected ones, with the same split, recipe and seeds.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.evaluate.pairing import REMOVED, Pair, pair_versions
+from labelfix.evaluate.scoring import METRICS, UNTESTED, ClassScores
+from labelfix.evaluate.statistics import EFFECTS, interval, mcnemar, redraw, split_gain
+from labelfix.splits import PARTS, TEST, TRAIN, VALIDATION, Split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from labelfix.predict.models import FoldJob, Inputs, Model
+    from labelfix.schema import Dataset
+
+    Floats = NDArray[np.float64]
+    Progress = Callable[[str, int, int], None]
+
+__all__ = ["Gain", "measure_gain"]
+
+BEFORE, BETWEEN, AFTER = "original", "relabelled", "corrected"
+
+_STEPS = {"all": (BEFORE, AFTER), "relabelled": (BEFORE, BETWEEN), "removed": (BETWEEN, AFTER)}
+"""Which version becomes which."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gain:
+    """What `measure_gain` finds. Scores are in [0, 1]; `low` and `high` enclose `level`.
+
+    Parameters
+    ----------
+    cells
+        A row a metric (`accuracy`, `balanced_accuracy`), version trained on and version tested on:
+        test items that count, and the mean over the seeds with its interval.
+    effects
+        A row a step, metric and effect. The step `all` goes from the original to the corrected
+        version; where some items were relabelled and others removed, `relabelled` and `removed` are
+        the two halves of the way. Effects are those of `labelfix.evaluate.statistics.EFFECTS`.
+    per_class
+        A row a class: test items by the original and the corrected labels, the share of them that
+        is right in the first and the last cell, and the effects with intervals.
+    by_seed
+        A row a seed, version trained on and version tested on.
+    mcnemar
+        A row a seed and version tested on: on how many items only the model trained on original
+        labels is right, on how many only the one trained on corrected ones, and McNemar's p-value,
+        exact and mid-p.
+    changes
+        Items of each part of the first split: unchanged, relabelled, removed.
+    movement
+        Where each seed drew its own split: how much of the movement is the split; else None.
+    answers
+        A row a test item: its labels, what the models trained on either version answer most often,
+        and the share of the seeds in which they do.
+    details
+        The recipe, for the record.
+    warnings
+        What makes the result weaker than it looks.
+    """
+
+    cells: pl.DataFrame
+    effects: pl.DataFrame
+    per_class: pl.DataFrame
+    by_seed: pl.DataFrame
+    mcnemar: pl.DataFrame
+    changes: pl.DataFrame
+    movement: pl.DataFrame | None
+    answers: pl.DataFrame
+    details: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Give all tables by name."""
+        names = ("cells", "effects", "per_class", "by_seed", "mcnemar", "changes", "answers")
+        found = {name: getattr(self, name) for name in names}
+        return found if self.movement is None else {**found, "movement": self.movement}
+
+    def effect(self, name: str, *, metric: str = "accuracy", step: str = "all") -> dict[str, float]:
+        """Give value, low and high of one effect."""
+        rows = self.effects.filter(step=step, metric=metric, effect=name)
+        found: dict[str, float] = rows.select("value", "low", "high").row(0, named=True)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything that is decided before anything is trained.
+
+    Parameters
+    ----------
+    pair
+        The labels.
+    units
+        Items that stay together, shape (n,).
+    parts
+        Part of each item for each seed, shape (seeds, n).
+    model, inputs
+        What learns, and from what.
+    model_seeds
+        Seed of each training.
+    """
+
+    pair: Pair
+    units: NDArray[np.int64]
+    parts: NDArray[np.int8]
+    model: Model
+    inputs: Inputs
+    model_seeds: Sequence[int]
+    details: Mapping[str, Any]
+
+
+def measure_gain(
+    original: Dataset,
+    corrected: Dataset,
+    model: Any = "auto",
+    seeds: int = 5,
+    split: Split | None = None,
+    *,
+    resplit: bool = False,
+    allow_removed: bool = False,
+    suggested_by: Sequence[str] = (),
+    draws: int = 1000,
+    level: float = 0.95,
+    jobs: int | None = None,
+    store: Path | None = None,
+    cache: Path | Literal[False] | None = None,
+    progress: Progress | None = None,
+) -> Gain:
+    """Train and test on both versions of the labels, and split the gain.
+
+    Parameters
+    ----------
+    original, corrected
+        The same items with one class label each. Items are matched by id, moved images by content.
+    model
+        As `labelfix.out_of_fold` takes it. "auto" is chosen once, by its log loss on the original
+        labels of the validation part, and is then the same in all cells.
+    seeds
+        So many models are trained on each version of the labels.
+    split
+        How; None: `Split()`, 8:1:1. Drawn once and the same for all cells and seeds, unless
+        `resplit`.
+    resplit
+        Draw a split for each seed, the same for all cells, and say how much of the movement it is.
+        Takes one more training for each seed.
+    allow_removed
+        Items that are missing from the corrected version were removed on purpose.
+    suggested_by
+        Names of the models whose suggestions the reviewer followed, for a warning.
+    draws, level
+        Of the intervals, see `labelfix.evaluate.statistics.redraw`. What stays together in the
+        split is redrawn together.
+    jobs, store, cache, progress
+        As for `labelfix.out_of_fold`. With a store, the same call goes on at the training that it
+        reached, and one with more seeds trains only what is new.
+
+    Raises
+    ------
+    InputError
+        If the versions do not describe the same items (all are listed), or a part has one class
+        only; see also `Split.draw`.
+    MissingExtraError
+        If the model needs a package that is not installed.
+
+    Warns
+    -----
+    LabelfixWarning
+        If the labels do not differ where they are tested; if a class is tested that some training
+        part lacks; if the model under test suggested the corrections.
+
+    Examples
+    --------
+    >>> from labelfix.schema import Dataset
+    >>> def version(labels):
+    ...     names = [f"i{n:03d}" for n in range(len(labels))]
+    ...     items = pl.DataFrame({"item_id": names, "x": [n % 2 for n in range(len(names))]})
+    ...     rows = pl.DataFrame({"annotation_id": names, "item_id": names, "label": labels})
+    ...     return Dataset(items, rows, ("even", "odd"), "memory", feature_columns=("x",))
+    >>> truth = ["even", "odd"] * 100
+    >>> noisy = ["odd" if n % 5 == 0 else label for n, label in enumerate(truth)]
+    >>> gain = measure_gain(version(noisy), version(truth), "knn", seeds=2,
+    ...                     split=Split(duplicates=None))
+    >>> gain.cells.filter(metric="accuracy")["value"].round(2).to_list()
+    [0.9, 1.0, 0.9, 1.0]
+    >>> [gain.effect(name)["value"].__round__(2) for name in ("test_labels", "training_labels")]
+    [0.1, 0.0]
+    """
+    _check_numbers(seeds=seeds, draws=draws, level=level)
+    recipe = split or Split()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LabelfixWarning)
+        plan = make_plan(
+            pair_versions(original, corrected, allow_removed=allow_removed),
+            model,
+            seeds,
+            recipe,
+            resplit=resplit,
+            store=store,
+            cache=cache,
+            progress=progress,
+        )
+        _warn(plan, suggested_by)
+    said = tuple(dict.fromkeys(str(w.message) for w in caught))
+    for text in said:
+        warnings.warn(text, LabelfixWarning, stacklevel=2)
+    versions = plan.pair.versions()
+    answers = train(plan, list(versions.values()), jobs=jobs, store=store, progress=progress)
+    alone = _answers_on_one_split(plan, jobs=jobs, store=store, progress=progress)
+    scores = scores_of(plan, dict(zip(versions, answers, strict=True)), versions)
+    drawn = scores.as_cells(
+        redraw(
+            scores.redrawn,
+            scores.n_units,
+            scores.n_seeds,
+            draws=draws,
+            seed=recipe.seed,
+            progress=progress,
+        )
+    )
+    details = {**plan.details, "draws": draws, "level": level}
+    return _tables(plan, scores, drawn, level, alone, details, said)
+
+
+def make_plan(
+    pair: Pair,
+    model: Any,
+    seeds: int,
+    split: Split,
+    *,
+    resplit: bool,
+    store: Path | None,
+    cache: Path | Literal[False] | None,
+    progress: Progress | None,
+) -> Plan:
+    """Split, choose the model, and make its inputs.
+
+    Raises
+    ------
+    InputError
+        As `measure_gain`.
+    """
+    from labelfix.predict import default_cache
+    from labelfix.predict.models import describe
+
+    if resplit and split.given is not None:
+        found = f"resplit with the given split {split.given!r}"
+        raise InputError(Problem("split", found, "one or the other"))
+    aside = {split.groups, split.sources, split.given}
+    learned = tuple(name for name in pair.dataset.feature_columns if name not in aside)
+    dataset = replace(pair.dataset, feature_columns=learned)
+    units = split.units(dataset, progress)
+    splits = [
+        split.draw(dataset, units, split.seed + one) for one in range(seeds if resplit else 1)
+    ]
+    parts = np.stack(splits if resplit else splits * seeds)
+    _check_classes(pair, np.stack(splits))
+    model_seeds = [
+        int(one.generate_state(1)[0]) for one in np.random.SeedSequence(split.seed).spawn(seeds)
+    ]
+    folder = None if cache is False else (cache or default_cache())
+    chosen, inputs, why = _choose(
+        model, pair, dataset, parts[0], model_seeds[0], folder, store, progress
+    )
+    details = {
+        "model": chosen.name,
+        "parameters": describe(chosen),
+        "auto": why,
+        "seeds": seeds,
+        "split": describe(split),
+        "resplit": resplit,
+        "items": len(dataset),
+        "units": int(units.max()) + 1,
+        "class_names": list(pair.class_names),
+        "fingerprint": pair.dataset.fingerprint,
+    }
+    return Plan(pair, units, parts, chosen, inputs, model_seeds, details)
+
+
+def train(
+    plan: Plan,
+    labels: Sequence[NDArray[np.int64]],
+    *,
+    jobs: int | None = None,
+    store: Path | None = None,
+    progress: Progress | None = None,
+) -> list[NDArray[np.int32]]:
+    """Train on each version of the labels with each seed; give the answers on its test part.
+
+    Equal jobs are done once: a version that does not differ where it trains gives equal answers.
+
+    Returns
+    -------
+    For each version, class numbers of shape (seeds, n), `UNTESTED` outside the test part.
+    """
+    wanted = [
+        _job(plan, one, seed, plan.parts[seed])
+        for one in labels
+        for seed in range(len(plan.model_seeds))
+    ]
+    answers = _answers(plan, wanted, jobs=jobs, store=store, progress=progress)
+    return list(answers.reshape(len(labels), len(plan.model_seeds), -1))
+
+
+def scores_of(
+    plan: Plan,
+    answers: Mapping[str, NDArray[np.integer]],
+    versions: Mapping[str, NDArray[np.int64]],
+) -> ClassScores:
+    """Hold answers against versions of the labels, on the items that are ever tested."""
+    tested = np.flatnonzero((plan.parts == TEST).any(axis=0))
+    _, units = np.unique(plan.units[tested], return_inverse=True)
+    return ClassScores(
+        {name: one[:, tested] for name, one in answers.items()},
+        {name: one[tested] for name, one in versions.items()},
+        units,
+        len(plan.pair.class_names),
+    )
+
+
+def _job(plan: Plan, labels: NDArray[np.int64], seed: int, part: NDArray[np.int8]) -> FoldJob:
+    from labelfix.predict.models import FoldJob
+
+    rows = np.flatnonzero((part == TRAIN) & (labels != REMOVED))
+    return FoldJob(
+        rows,
+        labels[rows],
+        np.flatnonzero(part == TEST),
+        len(plan.pair.class_names),
+        plan.model_seeds[seed],
+    )
+
+
+def _answers(
+    plan: Plan,
+    wanted: Sequence[FoldJob],
+    *,
+    jobs: int | None,
+    store: Path | None,
+    progress: Progress | None,
+) -> NDArray[np.int32]:
+    """Answers of each job, shape (jobs, n)."""
+    from labelfix.predict.jobs import run_jobs
+
+    keys = [
+        (one.train.tobytes(), one.labels.tobytes(), one.test.tobytes(), one.seed) for one in wanted
+    ]
+    unique = dict(zip(keys, wanted, strict=True))
+    results = run_jobs(
+        plan.model, plan.inputs, list(unique.values()), workers=jobs, store=store, progress=progress
+    )
+    of_key = dict(zip(unique, results, strict=True))
+    answers = np.full((len(wanted), len(plan.units)), UNTESTED, dtype=np.int32)
+    for row, (key, job) in enumerate(zip(keys, wanted, strict=True)):
+        answers[row, job.test] = of_key[key].pred_probs.argmax(axis=1)
+    return answers
+
+
+def _answers_on_one_split(
+    plan: Plan, *, jobs: int | None, store: Path | None, progress: Progress | None
+) -> NDArray[np.int32] | None:
+    """Where each seed has a split of its own: train all of them on the first one as well."""
+    if not plan.details["resplit"]:
+        return None
+    seeds = range(len(plan.model_seeds))
+    wanted = [_job(plan, plan.pair.original, seed, plan.parts[0]) for seed in seeds]
+    return _answers(plan, wanted, jobs=jobs, store=store, progress=progress)
+
+
+def _choose(
+    model: Any,
+    pair: Pair,
+    dataset: Dataset,
+    part: NDArray[np.int8],
+    seed: int,
+    cache: Path | None,
+    store: Path | None,
+    progress: Progress | None,
+) -> tuple[Model, Inputs, Mapping[str, Any] | None]:
+    """Resolve the model, or let `auto` choose on the validation part."""
+    from labelfix.predict.auto import as_auto, choose
+    from labelfix.predict.models import FoldJob, resolve
+
+    auto = as_auto(model)
+    if auto is None:
+        chosen = resolve(model, dataset)
+        return chosen, chosen.prepare(dataset, cache=cache, progress=progress), None
+    rows, held_out = np.flatnonzero(part == TRAIN), np.flatnonzero(part == VALIDATION)
+    if not len(held_out):
+        expected = "some items to choose on, or a model by name"
+        raise InputError(Problem("model auto", "a split without validation", expected))
+    job = FoldJob(rows, pair.original[rows], held_out, len(pair.class_names), seed)
+    choice = choose(auto, dataset, job, cache=cache, store=store, progress=progress)
+    return choice.model, choice.inputs, choice.details
+
+
+def _check_numbers(*, seeds: int, draws: int, level: float) -> None:
+    problems = [
+        Problem(name, str(found), expected)
+        for name, found, expected, good in (
+            ("seeds", seeds, "1 or more", seeds >= 1),
+            ("draws", draws, "1 or more", draws >= 1),
+            ("level", level, "a number between 0 and 1", 0 < level < 1),
+        )
+        if not good
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def _check_classes(pair: Pair, splits: NDArray[np.int8]) -> None:
+    """Refuse parts of one class, where nothing can be mixed up."""
+    problems = []
+    for name, labels in pair.versions().items():
+        for part in (TRAIN, TEST):
+            rows = (splits == part) & (labels != REMOVED)
+            held = [len(np.unique(labels[one])) for one in rows]
+            if min(held) < 2:
+                found = "one class only" if min(held) else "no items"
+                where = f"{PARTS[part]} part, {name} labels"
+                problems.append(Problem(where, found, "2 or more", "more items, or another split"))
+    if problems:
+        raise InputError(problems)
+
+
+def _warn(plan: Plan, suggested_by: Sequence[str]) -> None:
+    pair, names = plan.pair, plan.pair.class_names
+    if not (pair.relabelled | pair.removed)[(plan.parts == TEST).any(axis=0)].any():
+        where = "no test item" if (pair.relabelled | pair.removed).any() else "nothing"
+        _say(f"{where} was corrected: nothing can be said of the test labels")
+    unseen = sorted(
+        {
+            k
+            for labels in pair.versions().values()
+            for part in np.unique(plan.parts, axis=0)
+            for k in np.setdiff1d(labels[part == TEST], labels[part == TRAIN])
+            if k != REMOVED
+        }
+    )
+    if unseen:
+        shown = ", ".join(repr(names[k]) for k in unseen[:5])
+        more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+        _say(f"no training item for {shown}{more}, which are tested: they can only be missed")
+    if plan.model.name in suggested_by:
+        _say(
+            f"{plan.model.name} suggested the corrections and is the model under test: labels that "
+            "follow its suggestions flatter it; test another model as well"
+        )
+
+
+def _say(text: str) -> None:
+    warnings.warn(text, LabelfixWarning, stacklevel=4)
+
+
+def _tables(
+    plan: Plan,
+    scores: ClassScores,
+    drawn: Floats,
+    level: float,
+    alone: NDArray[np.int32] | None,
+    details: Mapping[str, Any],
+    said: tuple[str, ...],
+) -> Gain:
+    by_seed = scores.now()
+    point = scores.as_cells(scores.redrawn(*_each_once(scores)))[0]
+    return Gain(
+        cells=_cell_table(scores, point, drawn, level),
+        effects=_effect_table(scores, point, drawn, level),
+        per_class=_class_table(plan, scores, point, drawn, level),
+        by_seed=_seed_table(scores, by_seed),
+        mcnemar=_mcnemar_table(scores),
+        changes=_change_table(plan),
+        movement=None if alone is None else _movement(plan, alone, by_seed),
+        answers=_answer_table(plan, scores),
+        details=details,
+        warnings=said,
+    )
+
+
+def _each_once(scores: ClassScores) -> tuple[Floats, Floats]:
+    return np.ones((1, scores.n_units)), np.ones((1, scores.n_seeds))
+
+
+def _ends(drawn: Floats, level: float) -> Floats:
+    """Interval of each of the last axes, shape (2, …)."""
+    return interval(drawn.reshape(len(drawn), -1), level).reshape(2, *drawn.shape[1:])
+
+
+def _cell_table(scores: ClassScores, point: Floats, drawn: Floats, level: float) -> pl.DataFrame:
+    low, high = _ends(drawn[..., : len(METRICS)], level)
+    return pl.DataFrame(
+        [
+            {
+                "metric": metric,
+                "trained_on": train,
+                "tested_on": test,
+                "items": int(scores.counted(test).any(axis=0).sum()),
+                "value": point[i, j, m],
+                "low": low[i, j, m],
+                "high": high[i, j, m],
+            }
+            for m, metric in enumerate(METRICS)
+            for i, train in enumerate(scores.answers)
+            for j, test in enumerate(scores.labels)
+        ]
+    )
+
+
+def _corner(scores: ClassScores, cells: Floats, step: str) -> Floats:
+    """Take the two by two cells of a step: shape (…, metrics, 2, 2)."""
+    names = list(scores.answers)
+    at = [names.index(name) for name in _STEPS[step]]
+    return np.moveaxis(cells[..., at, :, :][..., at, :], -1, -3)
+
+
+def _effect_table(scores: ClassScores, point: Floats, drawn: Floats, level: float) -> pl.DataFrame:
+    rows = []
+    for step in _STEPS if len(scores.answers) == 3 else ("all",):
+        value = split_gain(_corner(scores, point[..., : len(METRICS)], step))
+        low, high = _ends(split_gain(_corner(scores, drawn[..., : len(METRICS)], step)), level)
+        rows += [
+            {
+                "step": step,
+                "metric": metric,
+                "effect": effect,
+                "value": value[m, e],
+                "low": low[m, e],
+                "high": high[m, e],
+            }
+            for m, metric in enumerate(METRICS)
+            for e, effect in enumerate(EFFECTS)
+        ]
+    return pl.DataFrame(rows)
+
+
+def _class_table(
+    plan: Plan, scores: ClassScores, point: Floats, drawn: Floats, level: float
+) -> pl.DataFrame:
+    now = _corner(scores, point[..., len(METRICS) :], "all")
+    value = split_gain(now)
+    low, high = _ends(split_gain(_corner(scores, drawn[..., len(METRICS) :], "all")), level)
+    columns: dict[str, Any] = {"label": pl.Series(plan.pair.class_names, dtype=pl.String)}
+    for name in (BEFORE, AFTER):
+        labels = scores.labels[name][scores.counted(name).any(axis=0)]
+        columns[f"items_{name}"] = np.bincount(labels, minlength=scores.n_classes)
+    columns |= {BEFORE: now[:, 0, 0], AFTER: now[:, 1, 1]}
+    for e, effect in enumerate(EFFECTS):
+        columns |= {
+            effect: value[:, e],
+            f"{effect}_low": low[:, e],
+            f"{effect}_high": high[:, e],
+        }
+    return pl.DataFrame(columns).fill_nan(None)
+
+
+def _seed_table(scores: ClassScores, by_seed: Floats) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {"seed": s, "trained_on": train, "tested_on": test}
+            | {metric: by_seed[i, j, s, m] for m, metric in enumerate(METRICS)}
+            for s in range(scores.n_seeds)
+            for i, train in enumerate(scores.answers)
+            for j, test in enumerate(scores.labels)
+        ]
+    )
+
+
+def _mcnemar_table(scores: ClassScores) -> pl.DataFrame:
+    tables = []
+    for test in scores.labels:
+        first, second = scores.right(BEFORE, test), scores.right(AFTER, test)
+        only_first = (first & ~second).sum(axis=1)
+        only_second = (second & ~first).sum(axis=1)
+        exact, mid = mcnemar(only_first, only_second)
+        columns = {
+            "seed": range(scores.n_seeds),
+            "tested_on": test,
+            "only_original": only_first,
+            "only_corrected": only_second,
+            "p_exact": exact,
+            "p_mid": mid,
+        }
+        tables.append(pl.DataFrame(columns))
+    return pl.concat(tables).sort("seed", maintain_order=True)
+
+
+def _change_table(plan: Plan) -> pl.DataFrame:
+    what = np.select([plan.pair.removed, plan.pair.relabelled], [2, 1], 0)
+    counts = [np.bincount(what[plan.parts[0] == part], minlength=3) for part in range(3)]
+    unchanged, relabelled, removed = np.stack(counts, axis=1)
+    return pl.DataFrame(
+        {"part": PARTS, "unchanged": unchanged, "relabelled": relabelled, "removed": removed}
+    )
+
+
+def _movement(plan: Plan, alone: NDArray[np.int32], by_seed: Floats) -> pl.DataFrame:
+    """Say how far accuracy moves from seed to seed, on one split and on one each."""
+    on_one = scores_of(_on_first_split(plan), {BEFORE: alone}, {BEFORE: plan.pair.original}).now()
+    same_split = on_one[0, 0, :, 0]
+    own_split, last = by_seed[0, 0, :, 0], by_seed[-1, -1, :, 0]
+    if len(own_split) < 2:
+        return pl.DataFrame(schema={"what": pl.String, "sd": pl.Float64})
+    seeds_only, total = same_split.var(ddof=1), own_split.var(ddof=1)
+    rows = {
+        "original labels, one split, other seeds": same_split.std(ddof=1),
+        "original labels, other splits and seeds": own_split.std(ddof=1),
+        "gain, both versions on the same split": (last - own_split).std(ddof=1),
+        "gain, had each version a split of its own": np.sqrt(total + last.var(ddof=1)),
+    }
+    table = pl.DataFrame({"what": list(rows), "sd": list(rows.values())})
+    share = 1 - seeds_only / total if total > seeds_only else 0.0
+    return table.with_columns(split_share=pl.Series([None, share, None, None], dtype=pl.Float64))
+
+
+def _on_first_split(plan: Plan) -> Plan:
+    """Give the plan in which all seeds have the first one's split."""
+    return replace(plan, parts=np.repeat(plan.parts[:1], len(plan.parts), axis=0))
+
+
+def _answer_table(plan: Plan, scores: ClassScores) -> pl.DataFrame:
+    tested = np.flatnonzero((plan.parts == TEST).any(axis=0))
+    names = pl.Series([*plan.pair.class_names, None], dtype=pl.String)
+    columns: dict[str, Any] = {"item_id": plan.pair.dataset.items["item_id"].gather(tested)}
+    for name in (BEFORE, AFTER):
+        columns[f"{name}_label"] = names.gather(scores.labels[name] % len(names))
+    for name in (BEFORE, AFTER):
+        answer, share = _most_frequent(scores.answers[name], scores.n_classes)
+        columns |= {f"trained_on_{name}": names.gather(answer), f"share_{name}": share}
+    return pl.DataFrame(columns)
+
+
+def _most_frequent(
+    answers: NDArray[np.integer], n_classes: int
+) -> tuple[NDArray[np.int64], Floats]:
+    """Answer of each item that most seeds give, and their share of those that tested it."""
+    seed, item = np.nonzero(answers != UNTESTED)
+    pairs, many = np.unique(item * n_classes + answers[seed, item], return_counts=True)
+    order = np.lexsort((pairs, -many, pairs // n_classes))
+    _, first = np.unique(pairs[order] // n_classes, return_index=True)
+    best = order[first]
+    return pairs[best] % n_classes, many[best] / (answers != UNTESTED).sum(axis=0)
