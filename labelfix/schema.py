@@ -8,8 +8,10 @@ table to its list at every boundary.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -18,7 +20,6 @@ from labelfix.errors import InputError, Problem, name_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -241,9 +242,87 @@ class Dataset:
                 digest.update("\x1f".join(column.cast(pl.String).fill_null("")).encode())
         return digest.hexdigest()
 
+    @property
+    def facts(self) -> pl.DataFrame:
+        """What conditions are asked of: the items, and the given `label` where each has one."""
+        if self.has_boxes or "label" in self.items.columns:
+            return self.items
+        return self.items.with_columns(self.annotations["label"])
+
+    def with_facts(self, facts: pl.DataFrame) -> Dataset:
+        """Add columns to the items, or replace those of the same name; rows in item order."""
+        return replace(self, items=self.items.with_columns(facts))
+
+    def filter(self, *conditions: pl.Expr) -> Dataset:
+        """Keep the items for which all conditions on `facts` hold, and their annotations.
+
+        `labelfix.metadata.where` makes a condition of text.
+        """
+        rows = self.facts.with_row_index("\0row").filter(*conditions)["\0row"]
+        items = self.items[rows]
+        kept = self.annotations.join(items, on="item_id", how="semi", maintain_order="left")
+        return replace(self, items=items, annotations=kept)
+
+    def __add__(self, other: Dataset) -> Dataset:
+        """Join two datasets that share no item. Classes are this one's, then new ones."""
+        shared = self.items.join(other.items, on="item_id", how="semi")["item_id"]
+        if len(shared):
+            what = f"{len(shared)} items of both, such as {shared[0]!r}"
+            raise InputError(Problem("datasets", what, "no item in both", "use | in place of +"))
+        return _joined(self, other)
+
+    def __or__(self, other: Dataset) -> Dataset:
+        """Take the items of either; those of both must be labelled alike."""
+        on = {"on": "item_id", "how": "semi", "maintain_order": "left"}
+        mine = self.annotations.join(other.items, **on)  # type: ignore[arg-type] # one dict for two calls
+        theirs = other.annotations.join(self.items, **on)  # type: ignore[arg-type] # as above
+        columns = [name for name in mine.columns if name in theirs.columns]
+        if not mine.select(columns).sort(columns).equals(theirs.select(columns).sort(columns)):
+            what = "items of both whose annotations differ"
+            raise InputError(Problem("datasets", what, "the same annotations in both"))
+        rest = other.items.join(self.items, on="item_id", how="anti", maintain_order="left")
+        return _joined(self, other.filter(pl.col("item_id").is_in(rest["item_id"].implode())))
+
     def take(self, rows: NDArray[np.int64]) -> Dataset:
         """Keep these items, in this order. For datasets with one annotation an item."""
         return replace(self, items=self.items[rows], annotations=self.annotations[rows])
+
+
+def _joined(one: Dataset, other: Dataset) -> Dataset:
+    """Put two datasets without a common item behind each other."""
+    if one.has_boxes != other.has_boxes:
+        raise InputError(Problem("datasets", "boxes and class labels", "two of one sort"))
+    one, other = _below_one_root(one, other)
+    same = one.format == other.format and one.source == other.source
+    columns = set(other.feature_columns)
+    return replace(
+        one,
+        items=pl.concat([one.items, other.items], how="diagonal_relaxed"),
+        annotations=pl.concat([one.annotations, other.annotations], how="diagonal_relaxed"),
+        class_names=tuple(dict.fromkeys((*one.class_names, *other.class_names))),
+        format=one.format if same else "joined",
+        feature_columns=tuple(name for name in one.feature_columns if name in columns),
+        skipped=(*one.skipped, *other.skipped),
+        source=one.source if same else {},
+    )
+
+
+def _below_one_root(one: Dataset, other: Dataset) -> tuple[Dataset, Dataset]:
+    """Make the paths of images start at a folder that both have; ids stay as they are."""
+    if one.root == other.root or one.root is None or other.root is None:
+        return one, other
+    root = Path(os.path.commonpath([one.root, other.root]))
+
+    def moved(dataset: Dataset) -> Dataset:
+        assert dataset.root is not None  # noqa: S101 # for the type checker: looked at above
+        if "path" not in dataset.items.columns:
+            return replace(dataset, root=root)
+        start = dataset.root.relative_to(root).as_posix()
+        path = pl.concat_str(pl.lit(f"{start}/"), "path").alias("path")
+        items = dataset.items.with_columns(path) if start != "." else dataset.items
+        return replace(dataset, items=items, root=root, source={})
+
+    return moved(one), moved(other)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -288,7 +287,7 @@ def join_facts(
     if used < len(keys):
         text = f"{name}: {len(keys) - used:,} of {len(keys):,} keys are those of no item"
         warnings.warn(text, LabelfixWarning, stacklevel=2)
-    return replace(dataset, items=dataset.items.hstack(facts.drop(on)[rows]))
+    return dataset.with_facts(facts.drop(on)[rows])
 
 
 def _refuse_clashes(

@@ -1,0 +1,159 @@
+"""A part of a dataset, gathered with its facts, and written out: a list, a table, or its files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+import polars as pl
+
+from labelfix.atomic import replacing
+from labelfix.errors import InputError, Problem
+from labelfix.images import measure
+from labelfix.metadata.join import facts_from_paths, join_facts, read_facts
+from labelfix.metadata.where import where
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from labelfix.schema import Dataset
+
+__all__ = ["Target", "export", "gather"]
+
+Target = Literal["list", "table", "folder"]
+_WRITERS: dict[str, Callable[[pl.DataFrame, BinaryIO], object]] = {
+    ".csv": pl.DataFrame.write_csv,
+    ".parquet": pl.DataFrame.write_parquet,
+    ".jsonl": pl.DataFrame.write_ndjson,
+    ".json": pl.DataFrame.write_json,
+}
+
+
+def gather(
+    dataset: Dataset,
+    *,
+    template: str | None = None,
+    joins: Sequence[tuple[str | Path, str]] = (),
+    to: str | None = None,
+    image_facts: bool = False,
+    condition: str | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Dataset:
+    """Add facts to a dataset, then keep the items for which a condition holds.
+
+    Parameters
+    ----------
+    dataset
+        What to start from.
+    template
+        Facts from item ids: see `facts_from_paths`. What the items have already is not taken again.
+    joins
+        Files of facts, each with the column that holds its keys: see `read_facts`, `join_facts`.
+    to
+        Column of the items that holds the keys; None for item ids.
+    image_facts
+        Measure the images: see `labelfix.images.measure`.
+    condition
+        See `labelfix.metadata.where`. May ask for the given `label` too.
+    progress
+        Called as `progress(what, done, total)`.
+
+    Raises
+    ------
+    InputError
+        As those.
+    """
+    if template is not None:
+        found = facts_from_paths(dataset.items["item_id"], template)
+        new = found.select(name for name in found.columns if name not in dataset.facts.columns)
+        dataset = dataset.with_facts(new)
+    for path, on in joins:
+        dataset = join_facts(dataset, read_facts(path), on=on, to=to, name=str(path))
+    if image_facts:
+        if dataset.image_paths is None:
+            raise InputError(Problem("dataset", "no images", "an image for each item"))
+        measured = pl.DataFrame(measure(dataset.image_paths, progress=progress))
+        dataset = dataset.with_facts(measured)
+    return dataset if condition is None else dataset.filter(where(condition, dataset.facts.schema))
+
+
+def export(dataset: Dataset, to: Target, out: str | Path, *, copy: bool = False) -> Path:
+    """Write a dataset out.
+
+    Parameters
+    ----------
+    dataset
+        What to write.
+    to
+        `list`: a text file, a line an item: the path of its image, or its id. `table`: .csv,
+        .parquet, .json or .jsonl with all facts and labels, a row an item, or of boxes a row a box.
+        `folder`: the images, below a new folder as they lie below the dataset's root, and, where
+        their folders do not tell the labels, `items.csv`.
+    out
+        The file, which is replaced, or the folder, which must be new or empty.
+    copy
+        Copy images. Otherwise they are hard links, which take no space, where the disk can, and
+        copies elsewhere. A program that writes into a linked file changes the original too.
+
+    Raises
+    ------
+    InputError
+        If `out` is no such file or folder, or the items have no images to put into a folder.
+    """
+    out = Path(out)
+    if to == "list":
+        lines = dataset.image_paths or dataset.items["item_id"]
+        _write(out, "".join(f"{line}\n" for line in lines).encode())
+    elif to == "table":
+        _write_table(dataset, out)
+    else:
+        _write_folder(dataset, out, copy=copy)
+    return out
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(content)
+
+
+def _rows(dataset: Dataset) -> pl.DataFrame:
+    if not dataset.has_boxes:
+        return dataset.facts
+    return dataset.annotations.join(dataset.items, on="item_id", maintain_order="left")
+
+
+def _write_table(dataset: Dataset, out: Path) -> None:
+    writer = _WRITERS.get(out.suffix.lower())
+    if writer is None:
+        expected = "a name that ends in " + ", ".join(_WRITERS)
+        raise InputError(Problem(str(out), "no kind of table that labelfix writes", expected))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as file:
+        writer(_rows(dataset), file)
+
+
+def _write_folder(dataset: Dataset, out: Path, *, copy: bool) -> None:
+    if dataset.image_paths is None or dataset.root is None:
+        raise InputError(Problem("dataset", "no images", "an image for each item"))
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(Problem(str(out), "something that is there", "a new or an empty folder"))
+    for path in dataset.image_paths:
+        there = out / path.relative_to(dataset.root)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        _put(path, there, copy=copy)
+    if dataset.format != "imagefolder":
+        _write(out / "items.csv", _rows(dataset).write_csv().encode())
+
+
+def _put(path: Path, there: Path, *, copy: bool) -> None:
+    if not copy:
+        try:
+            os.link(path, there)
+        except OSError:  # another disk, or one without links
+            pass
+        else:
+            return
+    shutil.copy2(path, there)
