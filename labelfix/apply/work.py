@@ -226,7 +226,9 @@ def _in_words(row: dict[str, Any]) -> str:
 
 def _as_csv(marks: pl.DataFrame) -> bytes:
     if "labels" in marks.columns:
-        texts = [json.dumps(list(one or ()), ensure_ascii=False) for one in marks["labels"]]
+        texts = [
+            json.dumps(list(one or ()), ensure_ascii=False) for one in marks["labels"].to_list()
+        ]
         marks = marks.with_columns(labels=pl.Series(texts, dtype=pl.String))
     sink = io.BytesIO()
     marks.write_csv(sink)
