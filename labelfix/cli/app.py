@@ -14,13 +14,25 @@ from labelfix.cli.base import app, guarded
 from labelfix.cli.compare import compare
 from labelfix.cli.demo import demo
 from labelfix.cli.find import find, show
+from labelfix.cli.review import blame, log, redo, status, undo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["app", "run"]
 
-for command in (find, show, apply, compare, demo):  # in the order in which --help lists them
+for command in (
+    find,
+    show,
+    log,
+    undo,
+    redo,
+    blame,
+    status,
+    apply,
+    compare,
+    demo,
+):  # in the order in which --help lists them
     app.command()(guarded(command))
 
 

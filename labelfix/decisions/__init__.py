@@ -21,6 +21,7 @@ from labelfix.decisions.event import (
     issue_ids,
     new_decision,
 )
+from labelfix.decisions.history import history
 from labelfix.decisions.log import DecisionLog, read_log
 from labelfix.decisions.replay import Conflict, Replay, Verdict, agree
 
@@ -43,6 +44,7 @@ __all__ = [
     "agree",
     "corrections",
     "decide",
+    "history",
     "issue_ids",
     "new_decision",
     "read_log",

@@ -175,7 +175,7 @@ class Replay:
             return self._step_fault(decision)
         if decision.target is not None and decision.target not in self._by_id:
             return f"a change to the new box {decision.target}, which is not there"
-        if decision.batch is not None and self._act(decision)[0].id in self._dead:
+        if decision.batch is not None and self.act(decision)[0].id in self._dead:
             return f"an event of batch {decision.batch}, which was undone"
         return ""
 
@@ -185,24 +185,24 @@ class Replay:
             return f"{decision.action} of {decision.target}, which is no decision before it"
         if decision.action == "undo" and target.id in self._dead:
             return f"undo of {decision.target}, which is undone already"
-        if decision.action == "redo" and self._act(target)[0].id not in self._undone.get(
+        if decision.action == "redo" and self.act(target)[0].id not in self._undone.get(
             target.reviewer, {}
         ):
             return f"redo of {decision.target}, which cannot be redone"
         return ""
 
-    def _act(self, decision: Decision) -> list[Decision]:
-        """All events that are undone with this one."""
+    def act(self, decision: Decision) -> Sequence[Decision]:
+        """List the events that are undone with a decision: its batch, or itself."""
         if decision.batch is None:
-            return [decision]
-        return self._batches.get((decision.reviewer, decision.batch), [decision])
+            return (decision,)
+        return self._batches.get((decision.reviewer, decision.batch), (decision,))
 
     def _take(self, decision: Decision) -> str:
         self.fingerprint = decision.fingerprint
         self.decisions.append(decision)
         self._by_id[decision.id] = decision
         if decision.is_step:
-            act = self._act(self._by_id[decision.target or ""])
+            act = self.act(self._by_id[decision.target or ""])
             self._step(act, undo=decision.action == "undo")
         else:
             self._add(decision)
@@ -242,7 +242,7 @@ class Replay:
         return self._acts(self._undone.get(reviewer, {}))
 
     def _acts(self, names: dict[str, None]) -> Iterator[tuple[Decision, ...]]:
-        return (tuple(self._act(self._by_id[name])) for name in reversed(names))
+        return (tuple(self.act(self._by_id[name])) for name in reversed(names))
 
     def history(self, item_id: str) -> list[Decision]:
         """List every event that speaks of an item, in order, and every undo and redo of those."""
@@ -250,9 +250,9 @@ class Replay:
         acts: set[str] = set()
         for one in self.decisions:
             if one.item_id == item_id:
-                acts.add(self._act(one)[0].id)
+                acts.add(self.act(one)[0].id)
                 found.append(one)
-            elif one.is_step and self._act(self._by_id[one.target or ""])[0].id in acts:
+            elif one.is_step and self.act(self._by_id[one.target or ""])[0].id in acts:
                 found.append(one)
         return found
 
@@ -260,7 +260,7 @@ class Replay:
         """Name the subjects that events from number `since` on speak of, undo and redo included."""
         found: dict[str, None] = {}
         for one in self.decisions[since:]:
-            act = self._act(self._by_id[one.target or ""]) if one.is_step else (one,)
+            act = self.act(self._by_id[one.target or ""]) if one.is_step else (one,)
             found.update((event.subject, None) for event in act)
         return found
 
