@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 import typer
 
 from labelfix._version import __version__
-from labelfix.cli.output import Format, print_lines, print_rows
+from labelfix.cli.output import Format, print_lines, print_queue
 from labelfix.cli.progress import Bars
 from labelfix.cli.words import about_run, where_next
 from labelfix.errors import LabelfixError, LabelfixWarning
@@ -126,10 +126,10 @@ def at_work(out: Path, *, quiet: bool) -> Iterator[Bars]:
 def print_found(run: Run, top: int | None, form: Format, *, quiet: bool) -> None:
     """Say what was found and list the top of it; in other formats than a table, list alone."""
     if form is not Format.table:
-        print_rows(run.issues if top is None else run.issues.head(top), form)
+        print_queue(run.issues if top is None else run.issues.head(top), form)
     elif not quiet:
         shown = run.issues.head(TOP_OF_FIND if top is None else top)
         left = run.issues.height - shown.height
         print_lines(*about_run(run))
-        print_rows(shown, form)
+        print_queue(shown, form)
         print_lines(*where_next(run, left, f"labelfix show {shlex.quote(str(run.path))}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path  # noqa: TC003 # typer reads annotations
 from typing import Annotated
 
@@ -17,8 +18,18 @@ from labelfix.cli.base import (
     at_work,
     print_found,
 )
-from labelfix.cli.names import CLASSIFIERS, ENGINES, FEATURES, FORMATS, KINDS, RULES, SCORES
-from labelfix.cli.output import Format, print_lines, print_rows
+from labelfix.cli.names import (
+    BOX_KINDS,
+    BOX_SCORES,
+    CLASSIFIERS,
+    ENGINES,
+    FEATURES,
+    FORMATS,
+    KINDS,
+    RULES,
+    SCORES,
+)
+from labelfix.cli.output import Format, print_lines, print_queue, print_rows
 from labelfix.cli.words import about_run, where_next
 
 __all__ = ["find", "show"]
@@ -27,6 +38,15 @@ READING = "What to read"
 PREDICTING = "Predictions"
 SCORING = "Scoring"
 
+IMAGE_COLUMNS = {"item_id": "image", "quality": "quality", "boxes": "boxes", "flagged": "flagged"}
+
+
+class VocPixels(StrEnum):
+    """How VOC files count; see `labelfix.read`."""
+
+    inclusive = "inclusive"
+    continuous = "continuous"
+
 
 def find(
     context: typer.Context,
@@ -34,7 +54,8 @@ def find(
         Path | None,
         typer.Argument(
             metavar="PATH",
-            help="Image folder, or table (CSV, TSV, Parquet, Arrow) with a label column.",
+            help="Image folder, or table (CSV, TSV, Parquet, Arrow) with a label column; boxes as "
+            "a COCO file, a YOLO data.yaml or a folder of VOC files.",
             show_default=False,
         ),
     ] = None,
@@ -56,6 +77,26 @@ def find(
         typer.Option(
             metavar="FILE",
             help="Out-of-fold probabilities (.npy, .npz, .csv, .parquet). Repeat for an ensemble.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of boxes, in place of --model: COCO results (.json), a folder of YOLO text files "
+            "with confidences, or a table.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    class_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="The dataset's class for each class of the predictions, where they differ: JSON, "
+            "YAML, CSV, or NAME=NAME; NAME= leaves a class out. Repeat for more.",
             show_default=False,
             rich_help_panel=READING,
         ),
@@ -115,6 +156,31 @@ def find(
             rich_help_panel=READING,
         ),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Of boxes: the folder that paths of images start from, where it is not found.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    class_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of boxes in VOC files: a class; repeat for all, in order. Default: those found.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    voc_pixels: Annotated[
+        VocPixels,
+        typer.Option(
+            help="Whether VOC files count pixels from 1, the last one inside, or measure from 0.",
+            rich_help_panel=READING,
+        ),
+    ] = VocPixels.inclusive,
     skip_bad: Annotated[
         bool,
         typer.Option("--skip-bad", help="Leave out what cannot be read.", rich_help_panel=READING),
@@ -125,10 +191,19 @@ def find(
             metavar="NAME",
             help=f"auto, small-cnn, finetune:ARCHITECTURE, or [FEATURES+]CLASSIFIER with one of "
             f"{', '.join(CLASSIFIERS)}, package.module:factory, "
-            f"looking through {', '.join(FEATURES)}.",
+            f"looking through {', '.join(FEATURES)}. Of boxes: yolo11n.yaml, a .pt file, or "
+            "torchvision:CONSTRUCTOR.",
             rich_help_panel=PREDICTING,
         ),
     ] = "auto",
+    no_train: Annotated[
+        bool,
+        typer.Option(
+            "--no-train",
+            help="Of boxes: --model is a detector that never saw these images; let it predict all.",
+            rich_help_panel=PREDICTING,
+        ),
+    ] = False,
     folds: Annotated[
         int, typer.Option(min=2, help="Models trained.", rich_help_panel=PREDICTING)
     ] = 5,
@@ -154,7 +229,9 @@ def find(
     score: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help=f"Label quality: {', '.join(SCORES)}.", rich_help_panel=SCORING
+            metavar="NAME",
+            help=f"Label quality: {', '.join(SCORES)}; of boxes: default, {', '.join(BOX_SCORES)}.",
+            rich_help_panel=SCORING,
         ),
     ] = "default",
     select: Annotated[
@@ -166,6 +243,15 @@ def find(
     engine: Annotated[
         str, typer.Option(metavar="NAME", help=f"{', '.join(ENGINES)}.", rich_help_panel=SCORING)
     ] = "labelfix",
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help=f"Of boxes: look for this kind alone; repeat for more: {', '.join(BOX_KINDS)}.",
+            show_default=False,
+            rich_help_panel=SCORING,
+        ),
+    ] = None,
     fail_above: Annotated[
         int | None,
         typer.Option(
@@ -187,14 +273,20 @@ def find(
         path=_text(path),
         labels=_text(labels),
         pred_probs=tuple(str(one) for one in pred_probs or ()),
+        predictions=_text(predictions),
+        class_map=tuple(class_map or ()),
         dataset_format=dataset_format,
         label=label,
         image=image,
         id=id_column,
         groups=groups,
         features=None if features is None else tuple(features),
+        images=_text(images),
+        class_names=None if class_names is None else tuple(class_names),
+        voc_pixels=voc_pixels.value,
         skip_bad=skip_bad,
         model=model,
+        train=not no_train,
         folds=folds,
         duplicates=None if duplicates < 0 else duplicates,
         seed=seed,
@@ -202,6 +294,7 @@ def find(
         score=score,
         select=select,
         engine=engine,
+        kinds=tuple(kinds or ()),
     )
     with at_work(out, quiet=quiet) as bars:
         done = find_errors(options, out, overwrite=overwrite, command=context.obj, progress=bars)
@@ -221,16 +314,24 @@ def show(
     kind: Annotated[
         str | None,
         typer.Option(
-            metavar="KIND", help=f"Only this kind: {', '.join(KINDS)}.", show_default=False
+            metavar="KIND",
+            help=f"Only this kind: {', '.join(KINDS)}; of boxes {', '.join(BOX_KINDS)}.",
+            show_default=False,
         ),
     ] = None,
     given_label: Annotated[
         str | None,
         typer.Option(
-            "--class", metavar="NAME", help="Only items with this label.", show_default=False
+            "--class",
+            metavar="NAME",
+            help="Only labels or boxes of this class, missing ones among them.",
+            show_default=False,
         ),
     ] = None,
     flagged: Annotated[bool, typer.Option("--flagged", help="Only the recommended set.")] = False,
+    by_image: Annotated[
+        bool, typer.Option("--by-image", help="Of boxes: list images, by all that is in them.")
+    ] = False,
     form: FormatOption = Format.table,
 ) -> None:
     """List the queue of a run, most suspicious first."""
@@ -238,12 +339,17 @@ def show(
 
     opened = open_run(run)
     rows = opened.queue(kind=kind, given_label=given_label, flagged=flagged)
+    if by_image:
+        rows = opened.images(rows)
     if form is not Format.table:
         print_rows(rows if top is None else rows.head(top), form)
         return
     shown = rows.head(TOP_OF_SHOW if top is None else top)
     print_lines(*about_run(opened))
-    print_rows(shown, form)
+    if by_image:
+        print_rows(shown, form, IMAGE_COLUMNS)
+    else:
+        print_queue(shown, form)
     print_lines(*where_next(opened, rows.height - shown.height, "--top N shows N of them"))
 
 

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["CLASSIFIERS", "ENGINES", "FEATURES", "FORMATS", "KINDS", "RULES", "SCORES"]
+__all__ = [
+    "BOX_KINDS",
+    "BOX_SCORES",
+    "CLASSIFIERS",
+    "ENGINES",
+    "FEATURES",
+    "FORMATS",
+    "KINDS",
+    "RULES",
+    "SCORES",
+]
 
-FORMATS = ("table", "imagefolder")
+FORMATS = ("table", "coco", "yolo", "voc", "imagefolder")
 KINDS = ("mislabeled", "multi_label", "none_of_the_classes")
+BOX_KINDS = ("missing", "spurious", "wrong_class", "bad_location", "duplicate", "group")
 CLASSIFIERS = (
     "logistic",
     "knn",
@@ -38,3 +49,4 @@ SCORES = (
     "normalized_margin",
     "confidence_weighted_entropy",
 )
+BOX_SCORES = ("error_probability", "objectlab", "fiftyone")

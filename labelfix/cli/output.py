@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
-__all__ = ["Format", "print_lines", "print_rows"]
+__all__ = ["Format", "print_lines", "print_queue", "print_rows"]
 
 _COLUMNS = {
     "rank": "rank",
@@ -39,6 +39,26 @@ class Format(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+
+
+def print_queue(rows: pl.DataFrame, form: Format) -> None:
+    """Print rows of a queue; in a table of boxes, the corners of each given or missing one."""
+    import polars as pl
+
+    if form is not Format.table or "given_x1" not in rows.columns:
+        print_rows(rows, form)
+        return
+    corners = [
+        pl.coalesce(f"given_{edge}", f"suggested_{edge}").round(0).cast(pl.Int64, strict=False)
+        for edge in ("x1", "y1", "x2", "y2")
+    ]
+    columns = {**_COLUMNS}
+    del columns["flagged"]
+    print_rows(
+        rows.with_columns(box=pl.format("{},{} {},{}", *corners)),
+        form,
+        {"rank": "rank", "item_id": "item", "box": "box", **columns},
+    )
 
 
 def print_rows(rows: pl.DataFrame, form: Format, columns: Mapping[str, str] = _COLUMNS) -> None:

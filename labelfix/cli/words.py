@@ -42,28 +42,34 @@ def about_demo(demo: Demo) -> list[str]:
 def _what_was_read(info: RunRecord) -> str:
     data = info.dataset
     splits = "".join(f", {number:,} in {name}" for name, number in data.splits.items())
+    boxes = f" with {count(data.annotations, 'box', 'boxes')}" if data.boxes else ""
     skipped = f"; left out {count(len(data.skipped), 'bad one')}" if data.skipped else ""
     return (
         f"Read {count(data.items, 'image' if data.images else 'item')} of "
-        f"{count(len(data.class_names), 'class', 'classes')}{splits}{skipped}."
+        f"{count(len(data.class_names), 'class', 'classes')}{boxes}{splits}{skipped}."
     )
 
 
 def _what_judged(info: RunRecord) -> str:
     names = ", ".join(model.name for model in info.models)
-    given = "the probabilities in " if info.options.path is None else ""
     why = "".join(f" {model.why}." for model in info.models if model.why)
-    agreement = f"{info.findings.agreement:.0%} of the labels"
-    return f"Judged by {given}{names}, which agree{'s' * (not given)} with {agreement}.{why}"
+    share = f"{info.findings.agreement:.0%}"
+    if info.dataset.boxes:
+        return f"Judged by {names}, which finds {share} of the given boxes.{why}"
+    given = "the probabilities in " if info.options.path is None else ""
+    agree = f"agree{'s' * (not given)} with {share} of the labels"
+    return f"Judged by {given}{names}, which {agree}.{why}"
 
 
 def _what_was_found(info: RunRecord) -> str:
-    found = info.findings
+    found, boxes = info.findings, info.dataset.boxes
     kinds = ", ".join(
         f"{number:,} {kind.replace('_', ' ')}" for kind, number in found.flagged_by_kind.items()
     )
-    return (
-        f"Flagged {found.flagged:,} of {count(info.dataset.annotations, 'label')}"
-        + (f" ({kinds})" if kinds else "")
-        + f"; at least {found.errors_at_least:,} are estimated to be wrong."
-    )
+    what = "" if boxes else f" of {count(info.dataset.annotations, 'label')}"
+    flagged = f"Flagged {found.flagged:,}{what}" + (f" ({kinds})" if kinds else "")
+    if found.errors_at_least is not None:
+        return f"{flagged}; at least {found.errors_at_least:,} are estimated to be wrong."
+    if found.errors_expected is not None:
+        return f"{flagged}; about {found.errors_expected:,.0f} errors are expected in all."
+    return f"{flagged}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from labelfix.schema import BoxKind
-    from labelfix.score.boxes import Match
+    from labelfix.score.boxes import Match, Weights
 
     Progress = Callable[[str, int, int], None]
 
@@ -135,7 +135,8 @@ def assess_boxes(
     match = match_boxes(annotations, boxes, dataset.class_names, dataset.items, least_iou)
     strategies: dict[str, Any] = {"score": scorer}
     if isinstance(scorer, BoxParams):
-        strategies["calibration"] = calibration = Calibration.fit(match, scorer)
+        calibration = Calibration.fit(match, scorer)
+        strategies["calibration"] = _Learnt(calibration.weights, calibration.boxes_per_prediction)
         scores = score_boxes(match, calibration, progress)
         issues = rank_boxes(match, scores, annotations, boxes, scorer, wanted)
     else:
@@ -143,6 +144,15 @@ def assess_boxes(
     issues = check(issues, BOX_ISSUES, "issues")
     is_probability = isinstance(scorer, BoxParams)
     return BoxAssessment(issues, _summary(issues, match, is_probability=is_probability), strategies)
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What of a `Calibration` goes into the record of a run."""
+
+    name: ClassVar[str] = "planted_errors"
+    weights: Mapping[str, Weights]
+    boxes_per_prediction: float
 
 
 def _predicted_part(dataset: Dataset, boxes: pl.DataFrame) -> Dataset:

@@ -118,12 +118,15 @@ class Assessment:
     ----------
     issues, summary
         The queue, and what it comes to.
+    strategies
+        What decided it, with all parameters: `score`, `select` and `weighing`.
     neighbors
         The nearest other items of each item, nearest first, shape (n, k); None without embeddings.
     """
 
     issues: pl.DataFrame
     summary: Summary
+    strategies: Mapping[str, Any]
     neighbors: NDArray[np.int64] | None = None
 
 
@@ -181,7 +184,8 @@ def assess(
         weights=combined.weights,
         duplicates_agree=combined.duplicates_agree,
     )
-    return Assessment(issues, summary, None if near is None else near.rows)
+    strategies = {"score": scorer, "select": rule, "weighing": weighing}
+    return Assessment(issues, summary, strategies, None if near is None else near.rows)
 
 
 @dataclass(frozen=True, eq=False)

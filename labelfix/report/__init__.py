@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labelfix.report.boxes import BoxLayout, render_boxes
 from labelfix.report.page import Facts, Layout, render
 
-__all__ = ["Facts", "Layout", "render"]
+__all__ = ["BoxLayout", "Facts", "Layout", "render", "render_boxes"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from labelfix.schema import Dataset
 
-__all__ = ["Facts", "Layout", "render"]
+__all__ = ["Facts", "Layout", "fill", "paths_of", "render"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -60,7 +60,9 @@ class Facts:
     model, model_note
         What judged the labels, and what is to be known of it.
     errors_at_least
-        Estimated errors, a low bound.
+        Estimated wrong labels, a low bound; None for boxes.
+    errors_expected
+        Sum of the probabilities of error of boxes; None where there are none.
     made_with
         Pairs of a name and a text, listed at the end: command, model, rule, versions, times, ….
     warnings
@@ -72,7 +74,8 @@ class Facts:
     title: str
     model: str
     model_note: str
-    errors_at_least: int
+    errors_at_least: int | None = None
+    errors_expected: float | None = None
     made_with: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     skipped: Sequence[str] = ()
@@ -103,6 +106,22 @@ def render(
     str
         HTML that needs no other file. Every text of the data is escaped.
     """
+    top = _with_pictures(dataset, issues.head(layout.issues), layout)
+    return fill(
+        "report.html",
+        dataset,
+        issues,
+        facts,
+        layout=layout,
+        top=top,
+        has_pictures=any(row["picture"] for row in top),
+        picture=heatmap(joint, dataset.class_names, layout.classes_in_picture),
+        classes=_class_by_class(issues).head(layout.classes_in_table).to_dicts(),
+    )
+
+
+def fill(template: str, dataset: Dataset, issues: pl.DataFrame, facts: Facts, **more: Any) -> str:
+    """Fill one of our templates, which is escaped wherever it shows what is in the data."""
     import jinja2
     from markupsafe import Markup
 
@@ -116,20 +135,15 @@ def render(
     )
     environment.filters["count"] = count
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
-    top = _with_pictures(dataset, issues.head(layout.issues), layout)
-    return environment.get_template("report.html").render(
+    return environment.get_template(template).render(
         facts=facts,
-        layout=layout,
         style=Markup(style),  # noqa: S704 # a file of ours
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         total=issues.height,
         flagged=int(issues["flagged"].sum()),
         n_classes=len(dataset.class_names),
         noun="image" if dataset.image_paths else "item",
-        top=top,
-        has_pictures=any(row["picture"] for row in top),
-        picture=heatmap(joint, dataset.class_names, layout.classes_in_picture),
-        classes=_class_by_class(issues).head(layout.classes_in_table).to_dicts(),
+        **more,
     )
 
 
@@ -157,7 +171,7 @@ def _class_by_class(issues: pl.DataFrame) -> pl.DataFrame:
 def _with_pictures(dataset: Dataset, top: pl.DataFrame, layout: Layout) -> list[dict[str, Any]]:
     """Give each row a `picture`: a data address, or None where there is no image or no room."""
     rows = top.to_dicts()
-    paths = _paths_of(dataset, top)
+    paths = paths_of(dataset, top)
     room = layout.image_bytes
     for row, path in zip(rows, paths, strict=True):
         address = None if path is None or room <= 0 else _picture(path, layout.thumbnail_px)
@@ -166,7 +180,7 @@ def _with_pictures(dataset: Dataset, top: pl.DataFrame, layout: Layout) -> list[
     return rows
 
 
-def _paths_of(dataset: Dataset, top: pl.DataFrame) -> list[Path | None]:
+def paths_of(dataset: Dataset, top: pl.DataFrame) -> list[Path | None]:
     """Image of each row of `top`."""
     if dataset.root is None or "path" not in dataset.items.columns:
         return [None] * top.height

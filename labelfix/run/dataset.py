@@ -51,6 +51,9 @@ def read_again(
         id=options.id,
         group=options.groups,
         features=options.features,
+        images=options.images,
+        class_names=options.class_names,
+        voc_pixels=options.voc_pixels,
         skip_bad=options.skip_bad,
         progress=progress,
     )

@@ -5,11 +5,13 @@ RUN/items.parquet       the dataset's items and given annotations as they were r
 RUN/annotations.parquet queue of any length opens without reading the dataset again
 RUN/folds.parquet       which item was held out in which fold; absent with ready-made predictions
 RUN/predictions.npy     pred_probs, rows in item order; a copy, so that a run can be mailed
+RUN/predictions.parquet predicted boxes, in place of it
 RUN/neighbors.npy       the nearest other items of each item; absent without embeddings
 RUN/issues.parquet      the ranked queue
 RUN/decisions.jsonl     a reviewer's work, if any: never written, moved or removed here
 RUN/report.html         one page, opens offline
 RUN/.partial/           only while a run is unfinished: the folds that are done
+RUN/.lock               only while somebody writes
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import msgspec
 
 from labelfix.atomic import replacing, sweep
 from labelfix.errors import InputError, Problem, RunError
+from labelfix.run.lock import LOCK, locked
 from labelfix.run.record import RunRecord, encode
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ ITEMS = "items.parquet"
 ANNOTATIONS = "annotations.parquet"
 FOLDS = "folds.parquet"
 PREDICTIONS = "predictions.npy"
+BOX_PREDICTIONS = "predictions.parquet"
 NEIGHBORS = "neighbors.npy"
 ISSUES = "issues.parquet"
 DECISIONS = "decisions.jsonl"
@@ -88,17 +92,18 @@ class Run:
 
     @cached_property
     def issues(self) -> pl.DataFrame:
-        """The ranked queue, columns as in `labelfix.schema.ISSUES`.
+        """The ranked queue, columns as in `labelfix.schema.ISSUES`, with boxes `BOX_ISSUES`.
 
         Raises
         ------
         RunError
             If the file is missing or damaged.
         """
-        from labelfix.schema import ISSUES as COLUMNS
-        from labelfix.schema import check
+        from labelfix.schema import BOX_ISSUES, check
+        from labelfix.schema import ISSUES as CLASS_ISSUES
 
-        return check(self._table(ISSUES), COLUMNS, str(self.path / ISSUES))
+        columns = BOX_ISSUES if self.info.dataset.boxes else CLASS_ISSUES
+        return check(self._table(ISSUES), columns, str(self.path / ISSUES))
 
     @cached_property
     def items(self) -> pl.DataFrame:
@@ -114,6 +119,11 @@ class Run:
     def folds(self) -> pl.DataFrame | None:
         """Which item was held out in which fold; None if the predictions were ready-made."""
         return self._table(FOLDS) if (self.path / FOLDS).exists() else None
+
+    @cached_property
+    def predictions(self) -> pl.DataFrame:
+        """Predicted boxes, columns as in `labelfix.schema.BOX_PREDICTIONS`."""
+        return self._table(BOX_PREDICTIONS)
 
     @cached_property
     def pred_probs(self) -> NDArray[Any]:
@@ -139,7 +149,7 @@ class Run:
         kind
             Only this kind; None for all.
         given_label
-            Only items with this label; None for all.
+            Only labels or boxes of this class, and boxes of it that are missing; None for all.
         flagged
             Only the recommended set.
 
@@ -150,11 +160,12 @@ class Run:
         """
         import polars as pl
 
-        from labelfix.schema import CLASS_KINDS
+        from labelfix.schema import BOX_KINDS, CLASS_KINDS
 
+        kinds: tuple[str, ...] = BOX_KINDS if self.info.dataset.boxes else CLASS_KINDS
         problems = []
-        if kind is not None and kind not in CLASS_KINDS:
-            problems.append(_unknown("kind", kind, CLASS_KINDS))
+        if kind is not None and kind not in kinds:
+            problems.append(_unknown("kind", kind, kinds))
         if given_label is not None and given_label not in self.info.dataset.class_names:
             problems.append(_unknown("class", given_label, self.info.dataset.class_names))
         if problems:
@@ -163,8 +174,40 @@ class Run:
         if kind is not None:
             rows = rows.filter(pl.col("kind") == kind)
         if given_label is not None:
-            rows = rows.filter(pl.col("given_label") == given_label)
+            rows = rows.filter(pl.coalesce("given_label", "suggested_label") == given_label)
         return rows.filter("flagged") if flagged else rows
+
+    def images(self, rows: pl.DataFrame | None = None) -> pl.DataFrame:
+        """Images of a run on boxes with the quality of each, most suspicious first.
+
+        Parameters
+        ----------
+        rows
+            Of the queue, as `queue` picks them; None for all.
+
+        Returns
+        -------
+        pl.DataFrame
+            Columns item_id, quality in [0, 1] (see `labelfix.score.boxes.image_quality`), boxes
+            and flagged: how many of the image are in the queue, and flagged.
+
+        Raises
+        ------
+        InputError
+            If the run is on class labels.
+        """
+        import polars as pl
+
+        from labelfix.score.boxes import image_quality
+
+        if not self.info.dataset.boxes:
+            raise InputError(Problem(str(self.path), "class labels", "a run on boxes"))
+        rows = self.issues if rows is None else rows
+        counts = rows.group_by("item_id").agg(
+            boxes=pl.len().cast(pl.Int64), flagged=pl.col("flagged").sum().cast(pl.Int64)
+        )
+        quality = image_quality(rows, counts["item_id"].sort())
+        return quality.join(counts, on="item_id", how="left", maintain_order="left")
 
     @property
     def report(self) -> Path:
@@ -234,7 +277,8 @@ def check_free(out: Path) -> None:
         return
     if not out.is_dir():
         raise RunError(f"{out}: is a file; give a directory that does not exist yet")
-    if _fingerprint_in(out) is None and any(out.iterdir()):
+    ours = {LOCK, PARTIAL}  # a crash may leave them alone
+    if _fingerprint_in(out) is None and any(path.name not in ours for path in out.iterdir()):
         raise RunError(
             f"{out}: holds other files and no run of labelfix; "
             "give a directory that does not exist yet"
@@ -269,8 +313,25 @@ def unfinished(out: Path, fingerprint: str, command: tuple[str, ...]) -> Iterato
 
     If the block fails before anything is done, no trace is left; afterwards, what is done stays,
     for the next try.
+
+    Raises
+    ------
+    RunError
+        If another process is at work there.
     """
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(out):
+            yield from _marked(out, fingerprint, command)
+    except BaseException:
+        with contextlib.suppress(OSError):  # ends at the first folder that others use
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+def _marked(out: Path, fingerprint: str, command: tuple[str, ...]) -> Iterator[Path]:
     partial = out / PARTIAL
     store = partial / "folds"
     if is_unfinished(out) and _fingerprint_in(out) != fingerprint:
@@ -283,9 +344,6 @@ def unfinished(out: Path, fingerprint: str, command: tuple[str, ...]) -> Iterato
     except BaseException:
         if not any(store.iterdir()):
             shutil.rmtree(partial)
-            with contextlib.suppress(OSError):  # ends at the first folder that others use
-                for folder in made:
-                    folder.rmdir()
         raise
     shutil.rmtree(partial)
 
@@ -296,7 +354,7 @@ def write_run(
     dataset: Dataset,
     issues: pl.DataFrame,
     folds: pl.DataFrame | None,
-    pred_probs: NDArray[Any],
+    predictions: NDArray[Any] | pl.DataFrame,
     neighbors: NDArray[np.int64] | None,
     report: str,
 ) -> Run:
@@ -304,17 +362,15 @@ def write_run(
     import numpy as np
 
     sweep(out)
-    (out / RECORD).unlink(missing_ok=True)
-    with replacing(out / PREDICTIONS) as file:
-        np.save(file, pred_probs, allow_pickle=False)
-    if neighbors is None:
-        (out / NEIGHBORS).unlink(missing_ok=True)
+    for name in (RECORD, FOLDS, PREDICTIONS, BOX_PREDICTIONS, NEIGHBORS):
+        (out / name).unlink(missing_ok=True)
+    if isinstance(predictions, np.ndarray):
+        _write_array(out / PREDICTIONS, predictions)
     else:
-        with replacing(out / NEIGHBORS) as file:
-            np.save(file, neighbors.astype(np.int32), allow_pickle=False)
-    if folds is None:
-        (out / FOLDS).unlink(missing_ok=True)
-    else:
+        _write_table(out / BOX_PREDICTIONS, predictions)
+    if neighbors is not None:
+        _write_array(out / NEIGHBORS, neighbors.astype(np.int32))
+    if folds is not None:
         _write_table(out / FOLDS, folds)
     _write_table(out / ITEMS, dataset.items)
     _write_table(out / ANNOTATIONS, dataset.annotations)
@@ -324,6 +380,13 @@ def write_run(
     with replacing(out / RECORD) as file:
         file.write(encode(record))
     return Run(out, record)
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    import numpy as np
+
+    with replacing(path) as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def _write_table(path: Path, table: pl.DataFrame) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ __all__ = [
     "Findings",
     "ModelRecord",
     "RunRecord",
+    "Strategy",
     "encode",
     "versions",
 ]
@@ -30,9 +31,12 @@ class FindOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False
     Parameters
     ----------
     path
-        Folder or table to read; None if `labels` and `pred_probs` are given instead.
+        Folder, table or file of boxes to read; None if `labels` and `pred_probs` are given instead.
     labels, pred_probs
         Files of ready-made predictions; several `pred_probs` are an ensemble.
+    predictions, class_map
+        Ready-made predictions of boxes, and what their classes are called in the dataset, as in
+        `labelfix.formats.detections.read_box_predictions`.
     dataset_format
         Format of `path`; None to recognise it.
     label, image, id
@@ -41,25 +45,35 @@ class FindOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False
         Column of items that are held out together.
     features
         Columns a model may learn from; None for all that are left.
+    images, class_names, voc_pixels
+        Of boxes, as in `labelfix.read`.
     skip_bad
         Go on without what cannot be read.
     model, folds, duplicates, seed, jobs
         As in `labelfix.out_of_fold`.
-    score, select, engine
-        As in `labelfix.find_issues`.
+    train
+        Train `model` by cross-validation; else it is a detector that never saw the images.
+    score, select, engine, kinds
+        As in `labelfix.find_issues`; no kinds are all.
     """
 
     path: str | None = None
     labels: str | None = None
     pred_probs: tuple[str, ...] = ()
+    predictions: str | None = None
+    class_map: tuple[str, ...] = ()
     dataset_format: str | None = None
     label: str | None = None
     image: str | None = None
     id: str | None = None
     groups: str | None = None
     features: tuple[str, ...] | None = None
+    images: str | None = None
+    class_names: tuple[str, ...] | None = None
+    voc_pixels: Literal["inclusive", "continuous"] = "inclusive"
     skip_bad: bool = False
     model: str = "auto"
+    train: bool = True
     folds: int = 5
     duplicates: int | None = 10
     seed: int = 0
@@ -67,6 +81,7 @@ class FindOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False
     score: str = "default"
     select: str = "default"
     engine: str = "labelfix"
+    kinds: tuple[str, ...] = ()
 
 
 class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +98,7 @@ class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
     class_names: tuple[str, ...]
     splits: dict[str, int]
     skipped: tuple[Problem, ...] = ()
+    boxes: bool = False
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,18 +109,29 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     details: dict[str, Any]
 
 
+class Strategy(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that decided the result, with all its parameters."""
+
+    name: str
+    parameters: dict[str, Any]
+
+
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """What was found, in numbers.
 
     Parameters
     ----------
     flagged, flagged_by_kind
-        Labels in the recommended set.
+        Labels or boxes in the recommended set.
     agreement
-        Share of labels that are the class which the models' mean holds likeliest, in [0, 1]. Where
-        it is low, the labels are bad or the model is, and the queue is worth less.
+        Share of labels that are the class which the models' mean holds likeliest, in [0, 1]; of
+        boxes, of those that a prediction of their class overlaps by half or more. Where it is low,
+        the labels are bad or the model is, and the queue is worth less.
     errors_at_least
-        Estimated errors: a low bound, never the truth.
+        Estimated wrong labels: a low bound, never the truth. None for boxes.
+    errors_expected
+        Of boxes, the sum of the probabilities of error. None for class labels, and for scores that
+        are no probabilities.
     weights
         How much each source of evidence counted.
     duplicates_agree
@@ -114,9 +141,10 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     flagged: int
     flagged_by_kind: dict[str, int]
     agreement: float
-    errors_at_least: int
-    weights: dict[str, float]
-    duplicates_agree: float | None
+    errors_at_least: int | None = None
+    errors_expected: float | None = None
+    weights: dict[str, float] = {}
+    duplicates_agree: float | None = None
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +157,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     options: FindOptions
     dataset: DatasetRecord
     models: tuple[ModelRecord, ...]
+    strategies: dict[str, Strategy]
     findings: Findings
     warnings: tuple[str, ...]
     seconds: dict[str, float]

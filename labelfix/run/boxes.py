@@ -1,0 +1,133 @@
+"""A run on boxes: how they are predicted and judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labelfix.errors import InputError, Problem
+from labelfix.run.outcome import Outcome, describe, model_record
+from labelfix.run.record import Findings
+
+if TYPE_CHECKING:
+    from labelfix.find import BoxAssessment
+    from labelfix.run.pipeline import Progress
+    from labelfix.run.record import FindOptions, RunRecord
+    from labelfix.schema import BoxPredictions, Dataset
+
+__all__ = ["check_choices", "judge", "predict", "read_predictions"]
+
+
+def check_choices(options: FindOptions) -> None:
+    """Refuse unknown names, which should not come up after hours of training.
+
+    Raises
+    ------
+    InputError
+        Naming each wrong choice.
+    """
+    from labelfix.find.boxes import SCORES
+    from labelfix.schema import BOX_KINDS
+
+    known = {
+        "--score": ([options.score], ("default", *SCORES)),
+        "--select": ([options.select], ("default",)),
+        "--engine": ([options.engine], ("labelfix",)),
+        "--kinds": (options.kinds, BOX_KINDS),
+    }
+    problems = [
+        Problem(option, repr(name), f"for boxes: {', '.join(names)}")
+        for option, (chosen, names) in known.items()
+        for name in chosen
+        if name not in names
+    ]
+    if options.predictions is None and options.model == "auto":
+        found = "neither predictions nor a detector"
+        fix = "give --predictions FILE, or --model yolo11n.yaml and the like"
+        problems.append(Problem("--model", found, "one of them for boxes", fix))
+    if options.predictions is not None and options.model != "auto":
+        problems.append(Problem("--model", f"{options.model} beside --predictions", "one of them"))
+    if problems:
+        raise InputError(problems)
+
+
+def read_predictions(dataset: Dataset, path: str, options: FindOptions) -> BoxPredictions:
+    """Read ready-made predictions."""
+    from labelfix.formats.detections import read_box_predictions
+    from labelfix.schema import BoxPredictions
+
+    boxes = read_box_predictions(path, dataset, class_map=options.class_map or None)
+    details = {"file": path, "boxes": boxes.height}
+    return BoxPredictions(boxes, dataset.class_names, model=Path(path).name, details=details)
+
+
+def predict(
+    dataset: Dataset, options: FindOptions, store: Path, progress: Progress | None
+) -> BoxPredictions:
+    """Train the detector by cross-validation, or let one that never saw the images predict them."""
+    from labelfix.predict import out_of_fold
+
+    return out_of_fold(  # type: ignore[return-value] # what it gives for boxes
+        dataset,
+        options.model,
+        options.folds,
+        "group" if "group" in dataset.items.columns else None,
+        options.seed,
+        duplicates=options.duplicates,
+        jobs=options.jobs,
+        store=store,
+        progress=progress,
+    )
+
+
+def judge(
+    dataset: Dataset,
+    predictions: BoxPredictions,
+    options: FindOptions,
+    progress: Progress | None,
+) -> Outcome:
+    """Score, select and sum up."""
+    from labelfix.find import assess_boxes
+
+    found = assess_boxes(
+        dataset,
+        predictions,
+        score=options.score,
+        kinds=options.kinds or None,  # type: ignore[arg-type] # checked by name
+        progress=progress,
+    )
+    return Outcome(
+        issues=found.issues,
+        folds=predictions.fold,
+        predictions=predictions.boxes,
+        models=(model_record(predictions.model, predictions.details),),
+        strategies=describe(found.strategies),
+        findings=_findings(found),
+        draw=lambda record: _page(dataset, found, record),
+    )
+
+
+def _findings(found: BoxAssessment) -> Findings:
+    kinds = found.summary.kinds
+    by_kind = kinds.sort("flagged", descending=True, maintain_order=True)
+    expected = found.summary.errors_expected
+    return Findings(
+        flagged=int(kinds["flagged"].sum()),
+        flagged_by_kind={
+            kind: flagged
+            for kind, flagged in by_kind.select("kind", "flagged").iter_rows()
+            if flagged
+        },
+        agreement=round(found.summary.found, 4),
+        errors_expected=None if expected is None else round(expected, 1),
+    )
+
+
+def _page(dataset: Dataset, found: BoxAssessment, record: RunRecord) -> str:
+    from labelfix.report import render_boxes
+    from labelfix.run.facts import facts_of
+
+    note = f"finds {record.findings.agreement:.0%} of the given boxes"
+    return render_boxes(
+        dataset, found.issues, found.summary.kinds, found.summary.classes, facts_of(record, note)
+    )

@@ -1,0 +1,145 @@
+"""A run on class labels: how they are predicted and judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from labelfix.run.outcome import Outcome, describe, model_record
+from labelfix.run.record import Findings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from labelfix.find import Assessment
+    from labelfix.run.pipeline import Progress
+    from labelfix.run.record import FindOptions, RunRecord
+    from labelfix.schema import Dataset, Predictions
+
+__all__ = ["check_choices", "judge", "predict"]
+
+
+def check_choices(options: FindOptions) -> None:
+    """Try how to score on three labels: a wrong name should not come up after hours of training."""
+    _refuse_choices_of_boxes(options)
+    _assess([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]], options, None)
+
+
+def predict(
+    dataset: Dataset, options: FindOptions, store: Path, progress: Progress | None
+) -> list[Predictions]:
+    """Train the model by cross-validation."""
+    from labelfix.predict import out_of_fold
+
+    return [
+        out_of_fold(
+            dataset,
+            options.model,
+            options.folds,
+            "group" if "group" in dataset.items.columns else None,
+            options.seed,
+            duplicates=options.duplicates,
+            jobs=options.jobs,
+            store=store,
+            progress=progress,
+        )
+    ]
+
+
+def judge(
+    dataset: Dataset,
+    predictions: list[Predictions],
+    options: FindOptions,
+    progress: Progress | None,
+) -> Outcome:
+    """Score, select and sum up."""
+    found = _assess(dataset, predictions, options, progress)
+    pred_probs = _mean(predictions)
+    agreement = float((pred_probs.argmax(axis=1) == dataset.labels).mean())
+    return Outcome(
+        issues=found.issues,
+        folds=_folds(dataset, predictions),
+        predictions=pred_probs,
+        models=tuple(model_record(one.model, one.details) for one in predictions),
+        strategies=describe(found.strategies),
+        findings=_findings(found, agreement),
+        draw=lambda record: _page(dataset, found, record),
+        neighbors=found.neighbors,
+    )
+
+
+def _refuse_choices_of_boxes(options: FindOptions) -> None:
+    from labelfix.errors import InputError, Problem
+
+    chosen = {
+        "--predictions": options.predictions,
+        "--class-map": options.class_map,
+        "--kinds": options.kinds,
+        "--no-train": not options.train,
+    }
+    problems = [
+        Problem(name, "an option for boxes", "class labels: leave it away")
+        for name, value in chosen.items()
+        if value
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def _assess(
+    data: Any,  # as labelfix.find.assess takes it
+    predictions: Any,  # as above
+    options: FindOptions,
+    progress: Progress | None,
+) -> Assessment:
+    from labelfix.find import assess
+
+    return assess(
+        data,
+        predictions,
+        score=options.score,
+        select=options.select,
+        engine=options.engine,  # type: ignore[arg-type] # assess refuses what it does not know
+        progress=progress,
+    )
+
+
+def _mean(predictions: list[Predictions]) -> NDArray[Any]:
+    if len(predictions) == 1:
+        return predictions[0].pred_probs
+    total = predictions[0].pred_probs.astype("float32")
+    for one in predictions[1:]:
+        total += one.pred_probs
+    return total / len(predictions)
+
+
+def _folds(dataset: Dataset, predictions: list[Predictions]) -> pl.DataFrame | None:
+    """Tell in which fold each item was held out; None if nobody knows."""
+    import polars as pl
+
+    fold = predictions[0].fold
+    if fold is None:
+        return None
+    return dataset.items.select("item_id", fold=pl.Series(fold, dtype=pl.Int32))
+
+
+def _findings(found: Assessment, agreement: float) -> Findings:
+    flagged = found.issues.filter("flagged")
+    return Findings(
+        flagged=flagged.height,
+        flagged_by_kind=dict(flagged["kind"].value_counts(sort=True).iter_rows()),
+        agreement=round(agreement, 4),
+        errors_at_least=found.summary.errors_at_least,
+        weights=found.summary.weights,
+        duplicates_agree=found.summary.duplicates_agree,
+    )
+
+
+def _page(dataset: Dataset, found: Assessment, record: RunRecord) -> str:
+    from labelfix.report import render
+    from labelfix.run.facts import facts_of
+
+    note = f"agrees with {record.findings.agreement:.0%} of the labels"
+    return render(dataset, found.issues, found.summary.confident_joint, facts_of(record, note))
