@@ -13,8 +13,11 @@ from labelfix.cli.apply import apply
 from labelfix.cli.base import app, guarded
 from labelfix.cli.compare import compare
 from labelfix.cli.demo import demo
+from labelfix.cli.evaluate import evaluate
 from labelfix.cli.find import find, show
+from labelfix.cli.metadata import filter, slice  # noqa: A004 # as the commands are called
 from labelfix.cli.review import blame, log, redo, status, undo
+from labelfix.cli.serve import review
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +27,17 @@ __all__ = ["app", "run"]
 for command in (
     find,
     show,
+    review,
     log,
     undo,
     redo,
     blame,
     status,
     apply,
+    evaluate,
     compare,
+    filter,
+    slice,
     demo,
 ):  # in the order in which --help lists them
     app.command()(guarded(command))

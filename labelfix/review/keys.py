@@ -107,6 +107,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("grid", ("t",), _MANY, "open or leave the grid of thumbnails"),
     Action("guideline", ("g",), _ALL, "show or hide the guideline"),
     Action("help", ("?",), _ALL, "show or hide this help"),
+    Action("buttons", ("F6",), _ITEM, "go to the buttons, or back to the picture"),
     Action("edit", ("e",), _SINGLE, "edit the chosen box, or stop editing", "boxes"),
     Action("new", ("n",), _SINGLE, "draw a new box", "boxes"),
     Action("delete", ("x", "Delete"), _SINGLE, "delete the chosen box", "boxes"),

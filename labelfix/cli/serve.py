@@ -1,0 +1,109 @@
+"""`labelfix review`."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+import webbrowser
+from pathlib import Path  # noqa: TC003 # typer reads annotations
+from typing import Annotated
+
+import typer
+
+from labelfix.cli.base import Quiet  # noqa: TC001 # typer reads annotations
+from labelfix.cli.output import print_lines
+
+__all__ = ["review"]
+
+
+def review(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Directory that `labelfix find` wrote.")
+    ],
+    *,
+    reviewer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Whose decisions they are. Default: your name on this computer.",
+            show_default=False,
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Where to listen. Default: 8765, or any that is free.",
+            show_default=False,
+        ),
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
+    ] = True,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where the dataset's images are, if they moved.", show_default=False
+        ),
+    ] = None,
+    guideline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Markdown to show beside the item. Default: guideline.md in RUN.",
+            show_default=False,
+        ),
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML that changes keys.", show_default=False),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Listen on this address; any but 127.0.0.1 lets other computers in.",
+        ),
+    ] = "127.0.0.1",
+    quiet: Quiet = False,
+) -> None:
+    """Go through the queue in the browser, and decide."""
+    from labelfix.review.security import LOOPBACK
+    from labelfix.review.server import ReviewOptions, serve
+
+    options = ReviewOptions(
+        reviewer=reviewer or _own_name(),
+        host=host,
+        port=port,
+        root=root,
+        keys=keys,
+        guideline=guideline,
+    )
+
+    def ready(address: str) -> None:
+        if host not in LOOPBACK:
+            print_lines(*_about_host(host), to=sys.stderr)
+        if not (quiet and browser):
+            print_lines(f"Reviewing as {options.reviewer}: {address}", "Ctrl+C ends it.")
+            sys.stdout.flush()
+        if browser:
+            webbrowser.open(address)
+
+    serve(run, options, ready)
+
+
+def _own_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no such user in a container
+        return "reviewer"
+
+
+def _about_host(host: str) -> list[str]:
+    return [
+        f"Warning: --host {host} lets other computers reach this server. Whoever has the address "
+        "below, or reads the network (nothing is encrypted), can see the images and decide in your "
+        "name. Without --host nobody but this computer can; from elsewhere, an SSH tunnel is "
+        "safer: ssh -L 8765:127.0.0.1:8765 THIS-COMPUTER",
+    ]

@@ -1,0 +1,122 @@
+// What stands beside the picture: labels, evidence, what can be done, and what looks alike.
+
+import { el } from "./dom.js";
+import { acceptWords, keepWords, KINDS, nameOf, PENDING, percent, stateWords } from "./words.js";
+
+export class Panel {
+  // act(action), setClass(label), choose(subject), leap(key)
+  constructor(element, keyboard, does) {
+    this.element = element;
+    this.keyboard = keyboard;
+    this.does = does;
+  }
+
+  render(entry, { numbered, boxes, chosen, position }) {
+    const isBoxes = entry.of === "boxes";
+    this.element.replaceChildren(
+      this.#where(entry, position),
+      this.#labels(entry),
+      el("p", { class: "evidence" }, entry.evidence),
+      this.#decide(entry),
+      this.#more(entry, isBoxes),
+      this.#classes(entry, numbered, boxes, chosen),
+      isBoxes ? this.#boxes(boxes, chosen) : this.#alike(entry),
+    );
+  }
+
+  renderEnd(progress) {
+    this.element.replaceChildren(
+      el("h2", {}, "Nothing left to decide"),
+      el("p", { class: "evidence" },
+        `${progress.decided.toLocaleString("en")} decided, ${progress.errors.toLocaleString("en")} found to be errors. `,
+        "Going back with the arrow keys still works."),
+      this.#button("previous", "Back"),
+    );
+  }
+
+  // A button that says its key.
+  #button(action, text, props = {}) {
+    const key = this.keyboard.first(action);
+    return el("button", {
+      type: "button", onclick: () => this.does.act(action), "aria-keyshortcuts": this.keyboard.keys[action].join(" "), ...props,
+    }, el("span", {}, text), key && el("kbd", { "aria-hidden": "true" }, key));
+  }
+
+  #where(entry, position) {
+    return el("div", { class: "where" },
+      el("div", {},
+        el("span", { class: "kind" }, KINDS[entry.kind] ?? entry.kind),
+        el("span", { class: "path", title: entry.name }, el("bdi", {}, entry.name))),
+      el("div", { class: "steps", title: position },
+        this.#button("previous", "←", { "aria-label": "Previous", class: "bare" }),
+        this.#button("next", "→", { "aria-label": "Next", class: "bare" })));
+  }
+
+  #labels(entry) {
+    const given = entry.given === null ? null : el("span", { class: "given" }, el("small", {}, "given"), el("b", {}, nameOf(entry.given)));
+    const other = entry.suggested !== null && entry.suggested !== entry.given;
+    const better = other && entry.kind !== "none_of_the_classes"
+      ? el("span", { class: "better" }, el("small", {}, entry.kind === "multi_label" ? "also" : "suggested"), el("b", {}, nameOf(entry.suggested)))
+      : null;
+    return el("h2", { class: "labels" }, given, better);
+  }
+
+  #decide(entry) {
+    const said = entry.pending
+      ? el("p", { class: "state saving" }, `${PENDING[entry.pending]} – saving…`)
+      : entry.state && el("p", { class: `state ${entry.state.outcome}` }, stateWords(entry));
+    return el("div", { class: "decide" },
+      said,
+      entry.acceptable && this.#button("accept", acceptWords(entry), { class: "main" }),
+      this.#button("keep", keepWords(entry), { class: entry.acceptable ? "second" : "main" }));
+  }
+
+  #more(entry, isBoxes) {
+    const tools = isBoxes
+      ? [["edit", "Edit"], ["new", "New"], ["delete", "Delete"], ["group", "Group"], ["ignore", "Ignore"], ["predictions", "Detector"], ["overlays", "Hide"], ["before", "Before"], ["zoom_fit", "Zoom"]]
+      : [["several", "Several"], ["none", "None"], ["zoom_fit", "Zoom"]];
+    return el("div", { class: "more" },
+      ...[["skip", "Skip"], ["flag", "Flag"], ...tools].map(([action, text]) => this.#button(action, text)));
+  }
+
+  #classes(entry, numbered, boxes, chosen) {
+    const box = boxes.find(({ id }) => id === chosen);
+    const now = box ? box.label : entry.state?.label ?? (entry.state?.outcome === "kept" ? entry.given : null);
+    const share = new Map(entry.candidates);
+    const item = ([number, label]) => el("li", {},
+      el("button", {
+        type: "button", onclick: () => this.does.setClass(label), "aria-pressed": String(now === label),
+        class: label === entry.given ? "is-given" : label === entry.suggested ? "is-better" : null,
+      },
+      el("kbd", {}, this.keyboard.first(`class_${number}`)),
+      el("span", {}, nameOf(label)),
+      share.has(label) ? el("i", {}, percent(share.get(label))) : null));
+    return el("div", { class: "classes" },
+      el("ol", {}, ...numbered.map(item)),
+      this.#button("search", "Any class…", { class: "any" }));
+  }
+
+  #boxes(boxes, chosen) {
+    const listed = boxes.filter(({ role }) => role !== "prediction" && role !== "suggested");
+    return el("div", { class: "boxes" },
+      el("h3", {}, `Boxes (${listed.length})`),
+      el("ul", { role: "listbox", "aria-label": "Boxes" }, ...listed.map((box) => el("li", {
+        role: "option", tabindex: "0", "aria-selected": String(box.id === chosen), class: `${box.role}${box.gone ? " gone" : ""}`,
+        onclick: () => this.does.choose(box.id),
+        onkeydown: (event) => event.key === "Enter" && this.does.choose(box.id),
+      }, box.text || nameOf(box.label), box.note && el("i", {}, box.note)))));
+  }
+
+  #alike(entry) {
+    return el("div", { class: "alike" }, ...entry.alike.map(({ title, items }) => el("section", {},
+      el("h3", {}, title),
+      el("ul", {}, ...items.map((item) => el("li", { title: item.name },
+        item.row === null ? null : el("img", { src: `picture/${item.row}?size=160`, alt: "", width: 76, height: 76, draggable: "false" }),
+        el("span", { class: item.label === entry.given ? "is-given" : item.label === entry.suggested ? "is-better" : null }, nameOf(item.label))))))));
+  }
+}
+
+// The cells of a table's row, where there is no image.
+export function cells(entry) {
+  return el("table", { class: "cells" }, ...entry.cells.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))));
+}
