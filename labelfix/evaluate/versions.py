@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Answers", "Material", "read_answers", "read_material"]
+    from labelfix.schema import Dataset
+
+__all__ = ["Answers", "Material", "answers_for", "read_answers", "read_material"]
 
 CORRECTION_NAMES = ("correction", "corrections", "corrected_label", "corrected_labels", "corrected")
 _ANSWER_NAMES = ("prediction", "predicted", "predicted_label", "answer", "top1", "top_1", "argmax")
@@ -209,6 +211,33 @@ def read_answers(path: str | Path, id: str | None = None) -> list[Answers]:  # n
     return [
         Answers(name, _top(one, f"{path}, {name}")) for name, one in zip(names, values, strict=True)
     ]
+
+
+def answers_for(dataset: Dataset, path: str | Path, id: str | None = None) -> NDArray[np.int64]:  # noqa: A002 # as above
+    """Read one model's answers for the items of a dataset.
+
+    Parameters
+    ----------
+    dataset
+        With class labels.
+    path, id
+        As in `read_answers`. Rows are joined by id, or taken in item order where they have none.
+
+    Returns
+    -------
+    NDArray
+        Numbers of `dataset.class_names`, best first, shape (n, k).
+
+    Raises
+    ------
+    InputError
+        If the file holds several models, misses items, or has other classes.
+    """
+    models = read_answers(path, id)
+    if len(models) > 1:
+        raise InputError(Problem(str(path), f"{len(models)} models", "one"))
+    ids = dataset.items["item_id"]
+    return _numbered_answers(_ordered_answers(models[0], ids, len(ids)), dataset.class_names)
 
 
 def _expand(patterns: Sequence[str | Path]) -> list[Path]:

@@ -26,8 +26,8 @@ Target = Literal["list", "table", "folder"]
 _WRITERS: dict[str, Callable[[pl.DataFrame, BinaryIO], object]] = {
     ".csv": pl.DataFrame.write_csv,
     ".parquet": pl.DataFrame.write_parquet,
-    ".jsonl": pl.DataFrame.write_ndjson,
-    ".json": pl.DataFrame.write_json,
+    ".jsonl": lambda rows, file: rows.write_ndjson(file),
+    ".json": lambda rows, file: rows.write_json(file),
 }
 
 

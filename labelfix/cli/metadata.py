@@ -1,0 +1,284 @@
+"""`labelfix filter` and `labelfix slice`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labelfix.cli.base import FormatOption, Quiet  # noqa: TC001 # typer reads annotations
+from labelfix.cli.output import Format, print_lines, print_rows
+from labelfix.cli.progress import Bars
+from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.text import count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["filter", "slice"]
+
+FACTS = "Facts"
+
+
+class Target(StrEnum):
+    """What to write."""
+
+    list = "list"
+    table = "table"
+    folder = "folder"
+
+
+FormatName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Format of PATH, if not recognised.", show_default=False),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column of given labels.", show_default=False),
+]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column of image paths.", show_default=False),
+]
+IdColumn = Annotated[
+    str | None,
+    typer.Option("--id", metavar="COLUMN", help="Column of item ids.", show_default=False),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="Facts in paths, such as '{split}/{label}/{camera}_{}.png'.",
+        show_default=False,
+        rich_help_panel=FACTS,
+    ),
+]
+Join = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Table of facts (CSV, TSV, JSON, Parquet, Arrow, Excel); repeat for more.",
+        show_default=False,
+        rich_help_panel=FACTS,
+    ),
+]
+On = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the table with the keys; one for all tables, or one each.",
+        show_default=False,
+        rich_help_panel=FACTS,
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the items with the keys. Default: in item ids, whole or as a part.",
+        show_default=False,
+        rich_help_panel=FACTS,
+    ),
+]
+ImageFacts = Annotated[
+    bool,
+    typer.Option(
+        "--image-facts",
+        help="Measure size, aspect, brightness, contrast and sharpness.",
+        rich_help_panel=FACTS,
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Only items like \"condition == 'blur' and width > 300\".",
+        show_default=False,
+    ),
+]
+
+
+def filter(  # noqa: A001 # the command's name
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The dataset.")],
+    *,
+    dataset_format: FormatName = None,
+    label: LabelColumn = None,
+    image: ImageColumn = None,
+    id_column: IdColumn = None,
+    template: Template = None,
+    join: Join = None,
+    on: On = None,
+    key: Key = None,
+    image_facts: ImageFacts = False,
+    where: Where = None,
+    to: Annotated[
+        Target | None,
+        typer.Option(help="Write a list, a table or a folder to --out.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The file or folder to write.", show_default=False),
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy images in place of hard links.")
+    ] = False,
+    top: Annotated[int, typer.Option(min=0, help="Show this many as a table.")] = 10,
+    form: FormatOption = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Join facts to the items of a dataset, keep those that fit, and write them out."""
+    from labelfix.formats import read
+    from labelfix.metadata import export, gather
+
+    if (to is None) != (out is None):
+        raise InputError(Problem("--to and --out", "one without the other", "both, or neither"))
+    with _told(quiet=quiet) as bars:
+        kept = gather(
+            read(
+                path,
+                format=dataset_format,
+                label=label,
+                image=image,
+                id=id_column,
+                progress=bars,
+            ),
+            template=template,
+            joins=_joins(join, on),
+            to=key,
+            image_facts=image_facts,
+            condition=where,
+            progress=bars,
+        )
+        if to is not None and out is not None:
+            export(kept, to.value, out, copy=copy)
+    if form is not Format.table:
+        print_rows(kept.facts, form)
+    elif not quiet:
+        print_rows(kept.facts.head(top), form, {name: name for name in kept.facts.columns})
+        written = f", written to {out}" if out else ""
+        print_lines(f"{count(len(kept), 'item')}{written}.")
+
+
+def slice(  # noqa: A001 # the command's name
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A run; or a dataset, with --predictions.")
+    ],
+    *,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="One model's predictions for the dataset, of classes or boxes.",
+            show_default=False,
+        ),
+    ] = None,
+    reviewed: Annotated[
+        bool,
+        typer.Option(
+            "--reviewed", help="Of a run: what reviewers found wrong, not what is flagged."
+        ),
+    ] = False,
+    dataset_format: FormatName = None,
+    label: LabelColumn = None,
+    image: ImageColumn = None,
+    id_column: IdColumn = None,
+    template: Template = None,
+    join: Join = None,
+    on: On = None,
+    key: Key = None,
+    image_facts: ImageFacts = False,
+    where: Where = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Fact to slice by; repeat for more. Default: all that can be.",
+            show_default=False,
+        ),
+    ] = None,
+    bins: Annotated[int, typer.Option(min=2, help="Slices of a fact that is a number.")] = 4,
+    most: Annotated[
+        int, typer.Option(min=2, help="Without --by: leave out facts of more values than this.")
+    ] = 50,
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
+    top: Annotated[int, typer.Option(min=0, help="Show this many as a table.")] = 20,
+    form: FormatOption = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Count errors for each value of each fact, worst first."""
+    from labelfix.run.slices import slice_errors
+
+    with _told(quiet=quiet) as bars:
+        table = slice_errors(
+            path,
+            predictions=predictions,
+            reviewed=reviewed,
+            format=dataset_format,
+            label=label,
+            image=image,
+            id=id_column,
+            template=template,
+            joins=_joins(join, on),
+            to=key,
+            image_facts=image_facts,
+            condition=where,
+            by=by,
+            bins=bins,
+            most=most,
+            level=level,
+            progress=bars,
+        )
+    if form is not Format.table:
+        print_rows(table, form)
+    elif not quiet:
+        print_rows(
+            table.head(top), form, {name: _HEADERS.get(name, name) for name in table.columns}
+        )
+        print_lines(*_about_slices(table.height, top, is_rate="p_adjusted" in table.columns))
+
+
+_HEADERS = {
+    "error_rate": "error rate",
+    "low": "from",
+    "high": "to",
+    "rest": "all others",
+    "p_adjusted": "p, adjusted",
+}
+
+
+def _about_slices(slices: int, top: int, *, is_rate: bool) -> list[str]:
+    left = slices - top
+    more = [f"And {left:,} more: --top N shows N of them."] if left > 0 else []
+    note = (
+        f"p compares a slice with all other items, adjusted for {slices} comparisons (Holm). "
+        "The intervals are not adjusted: of twenty, one misses by chance."
+        if is_rate
+        else "Without intervals: slices of few boxes move by chance."
+    )
+    return [*more, note]
+
+
+def _joins(files: list[Path] | None, on: list[str] | None) -> list[tuple[str | Path, str]]:
+    """Pair tables with their key columns."""
+    paths, columns = files or [], on or []
+    if len(columns) == 1:
+        columns *= len(paths) or 1
+    if len(columns) != len(paths):
+        found = f"{count(len(paths), 'table')} to join and {count(len(columns), 'key column')}"
+        raise InputError(Problem("--join and --on", found, "one --on for all, or one each"))
+    return [(path, column) for path, column in zip(paths, columns, strict=True)]
+
+
+@contextlib.contextmanager
+def _told(*, quiet: bool) -> Iterator[Bars]:
+    """Draw bars, and say labelfix's warnings when they are gone."""
+    with warnings.catch_warnings(record=True) as told, Bars(quiet=quiet) as bars:
+        warnings.simplefilter("always", LabelfixWarning)
+        yield bars
+    if not quiet:
+        print_lines(*(f"Warning: {one.message}" for one in told), to=sys.stderr)

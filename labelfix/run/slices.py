@@ -1,0 +1,152 @@
+"""Slices of a run, or of a dataset and predictions for it: read, gather facts, count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from labelfix.decisions import read_log
+from labelfix.errors import InputError, Problem
+from labelfix.evaluate.slices import box_facts, slice_map, slice_rates
+from labelfix.evaluate.versions import answers_for
+from labelfix.formats import read
+from labelfix.formats.detections import read_box_predictions
+from labelfix.metadata import gather
+from labelfix.run.directory import RECORD, open_run
+from labelfix.schema import Dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from labelfix.run.directory import Run
+
+__all__ = ["slice_errors"]
+
+
+def slice_errors(
+    path: str | Path,
+    *,
+    predictions: str | Path | None = None,
+    reviewed: bool = False,
+    format: str | None = None,  # noqa: A002 # the word that users look for
+    label: str | None = None,
+    image: str | None = None,
+    id: str | None = None,  # noqa: A002 # as above
+    template: str | None = None,
+    joins: Sequence[tuple[str | Path, str]] = (),
+    to: str | None = None,
+    image_facts: bool = False,
+    condition: str | None = None,
+    by: Sequence[str] | None = None,
+    bins: int = 4,
+    most: int = 50,
+    level: float = 0.95,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> pl.DataFrame:
+    """Say for each value of each fact how good predictions are, or how wrong labels.
+
+    Parameters
+    ----------
+    path
+        A run: the share of its labels, or given boxes, that are flagged. A dataset, with
+        `predictions`: accuracy, or of boxes average precision.
+    predictions
+        One model's, as `labelfix.evaluate.versions.read_answers` or, of boxes,
+        `labelfix.formats.detections.read_box_predictions` reads them.
+    reviewed
+        Of a run: the share that reviewers found wrong, among what they decided.
+    format, label, image, id
+        As in `labelfix.read`, of a dataset.
+    template, joins, to, image_facts, condition
+        As in `labelfix.metadata.gather`.
+    by, bins, most, level
+        As in `labelfix.evaluate.slices.slice_rates`.
+    progress
+        Called as `progress(what, done, total)`.
+
+    Raises
+    ------
+    InputError
+        As those; for a dataset without predictions, a run with them, and a run without decisions.
+    """
+    path = Path(path)
+    run = open_run(path) if (path / RECORD).exists() else None
+    if (run is None) == (predictions is None):
+        found = "a run, and predictions" if run else "a dataset, and no predictions"
+        expected = "a run, or a dataset with predictions"
+        raise InputError(Problem(str(path), found, expected))
+    if run is None and reviewed:
+        raise InputError(Problem(str(path), "a dataset", "a run, which has decisions"))
+    dataset = (
+        _dataset_of(run)
+        if run
+        else read(path, format=format, label=label, image=image, id=id, progress=progress)
+    )
+    whole = dataset
+    dataset = gather(
+        dataset,
+        template=template,
+        joins=joins,
+        to=to,
+        image_facts=image_facts,
+        condition=condition,
+        progress=progress,
+    )
+    if run is not None:
+        facts, wrong = _faults(run, dataset, reviewed=reviewed)
+        return slice_rates(facts, wrong, by=by, bins=bins, most=most, level=level)
+    assert predictions is not None  # noqa: S101 # for the type checker: looked at above
+    if dataset.has_boxes:
+        boxes = read_box_predictions(predictions, whole)
+        return slice_map(dataset, boxes, by=by, bins=bins, most=most)
+    right = answers_for(whole, predictions, id)[:, 0] == whole.labels
+    kept = whole.items["item_id"].is_in(dataset.items["item_id"].implode()).to_numpy()
+    return slice_rates(
+        dataset.facts,
+        ~right[kept],
+        by=by,
+        bins=bins,
+        most=most,
+        level=level,
+        measure="accuracy",
+    )
+
+
+def _dataset_of(run: Run) -> Dataset:
+    """Give a run's data as it was read."""
+    info = run.info.dataset
+    root = None if info.root is None else Path(info.root)
+    return Dataset(run.items, run.annotations, info.class_names, info.format, root)
+
+
+def _faults(
+    run: Run, dataset: Dataset, *, reviewed: bool
+) -> tuple[pl.DataFrame, NDArray[np.bool_]]:
+    """Facts of each annotation, and whether it is flagged, or found wrong."""
+    facts = box_facts(dataset) if dataset.has_boxes else dataset.facts
+    ids = dataset.annotations["annotation_id"]
+    if not reviewed:
+        flagged = run.issues.filter("flagged")["annotation_id"].drop_nulls()
+        return facts.drop("annotation_id", strict=False), ids.is_in(flagged.implode()).to_numpy()
+    verdicts = _verdicts(run)
+    known = ids.is_in(list(verdicts))
+    if not known.any():
+        raise InputError(Problem(str(run.path), "no decision on these items", "reviewed labels"))
+    wrong = ids.filter(known).replace_strict(verdicts, return_dtype=pl.Boolean)
+    return facts.filter(known).drop("annotation_id", strict=False), wrong.to_numpy()
+
+
+def _verdicts(run: Run) -> dict[str, bool]:
+    """Say of each decided annotation whether most reviewers found it wrong."""
+    replay = read_log(run.path / "decisions.jsonl", run.info.dataset.fingerprint)
+    found = {}
+    for subject in replay.sessions:
+        said = [one.is_error for one in replay.verdicts(subject) if one.decided]
+        if said:
+            found[subject] = float(np.mean(said)) > 0.5
+    return found
