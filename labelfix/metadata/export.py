@@ -27,7 +27,7 @@ _WRITERS: dict[str, Callable[[pl.DataFrame, BinaryIO], object]] = {
     ".csv": pl.DataFrame.write_csv,
     ".parquet": pl.DataFrame.write_parquet,
     ".jsonl": lambda rows, file: rows.write_ndjson(file),
-    ".json": lambda rows, file: rows.write_json(file),
+    ".json": lambda rows, file: file.write(rows.write_json().encode()),
 }
 
 
