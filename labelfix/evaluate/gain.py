@@ -234,7 +234,8 @@ def measure_gain(
             progress=progress,
         )
     )
-    details = {**plan.details, "draws": draws, "level": level}
+    differ = any((one != one[0]).any() for one in answers)
+    details = {**plan.details, "seeds_differ": differ, "draws": draws, "level": level}
     return _tables(plan, scores, drawn, level, alone, details, said)
 
 

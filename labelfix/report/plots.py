@@ -10,7 +10,7 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["rank_chart"]
+__all__ = ["gain_chart", "rank_chart"]
 
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#777777")
@@ -67,10 +67,7 @@ def rank_chart(
             axes.grid(visible=True, color="#dddddd", linewidth=0.5)
             axes.tick_params(length=0)
         figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-        file = io.BytesIO()
-        metadata = {"Date": None} if kind == "svg" else None
-        figure.savefig(file, format=kind, dpi=110, metadata=metadata)
-    return file.getvalue()
+        return _content(figure, kind)
 
 
 def _ends(names: Sequence[str]) -> list[tuple[int, str]]:
@@ -102,3 +99,66 @@ def _draw_ranks(axes: Any, rows: pl.DataFrame, i: int, shift: float) -> None:
         dash = "dotted" if i else "solid"
         axes.hlines(places, rows["rank_low"], rows["rank_high"], _mark(i)["color"], dash)
     axes.plot(rows["rank"], places, **_mark(i) | ({"markerfacecolor": "white"} if i else {}))
+
+
+def gain_chart(cells: pl.DataFrame, effects: pl.DataFrame, *, kind: str = "svg") -> bytes:
+    """Draw the four cells, and what the gain is made of, each with its interval.
+
+    Parameters
+    ----------
+    cells, effects
+        Of `labelfix.evaluate.gain.Gain`; accuracy from the original to the corrected labels.
+    kind
+        As for `rank_chart`.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    corners = cells.filter(
+        pl.col("metric") == pl.col("metric").first(),
+        pl.col("trained_on") != "relabelled",
+        pl.col("tested_on") != "relabelled",
+    )
+    parts = effects.filter(pl.col("metric") == pl.col("metric").first(), step="all")
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 2.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for i, train in enumerate(("original", "corrected")):
+            rows = [
+                corners.filter(trained_on=train, tested_on=t) for t in ("original", "corrected")
+            ]
+            _draw_points(left, pl.concat(rows), i, shift=0.06 * (2 * i - 1), upright=True)
+        left.set_xticks([0, 1], ["tested on\noriginal labels", "tested on\ncorrected labels"])
+        left.set_xlim(-0.5, 1.5)
+        left.set_ylabel(str(corners["metric"][0]).replace("_", " "))
+        left.legend(["trained on original labels", "trained on corrected labels"], frameon=False)
+        _draw_points(right, parts, 0, shift=0, upright=False)
+        right.axvline(0, color="black", linewidth=0.8)
+        names = [name.replace("_", " ") for name in parts["effect"]]
+        names[-1] = "training labels,\ncorrected yardstick"
+        right.set_yticks(range(len(names)), names)
+        right.invert_yaxis()
+        right.set_xlabel("difference")
+        for axes in (left, right):
+            axes.grid(visible=True, color="#dddddd", linewidth=0.5)
+            axes.tick_params(length=0)
+        return _content(figure, kind)
+
+
+def _draw_points(axes: Any, rows: pl.DataFrame, i: int, shift: float, *, upright: bool) -> None:
+    """Draw values with their intervals, the second set hollow and joined by dots."""
+    values = rows["value"].to_numpy()
+    reach = [values - rows["low"].to_numpy(), rows["high"].to_numpy() - values]
+    places = [place + shift for place in range(len(values))]
+    style = _mark(i) | {"capsize": 3, "elinewidth": 1}
+    style["linestyle"] = ("solid", "dotted")[i] if upright else "none"
+    if upright:
+        axes.errorbar(places, values, yerr=reach, **style)
+    else:
+        axes.errorbar(values, places, xerr=reach, **style)
+
+
+def _content(figure: Any, kind: str) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
+    return file.getvalue()

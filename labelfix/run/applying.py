@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from labelfix.run.directory import Run
     from labelfix.schema import Dataset
 
-__all__ = ["apply_run", "preview_run"]
+__all__ = ["apply_run", "corrections_of", "preview_run"]
 
 
 def apply_run(
@@ -62,7 +62,7 @@ def apply_run(
     """
     from labelfix.apply import apply_corrections, apply_in_place
 
-    made = _corrections(run, prefer)
+    made = corrections_of(run, prefer)
     dataset = read_again(run, root, progress=progress)
     before, name = as_it_was(run, dataset), str(run.path.resolve())
     if in_place:
@@ -104,7 +104,7 @@ def preview_run(
     """Yield the lines of a diff of what `apply_run` would change; parameters as there."""
     from labelfix.apply import preview
 
-    made = _corrections(run, prefer)
+    made = corrections_of(run, prefer)
     dataset: Dataset = read_again(run, root, progress=progress)
     return preview(
         dataset,
@@ -116,7 +116,14 @@ def preview_run(
     )
 
 
-def _corrections(run: Run, prefer: Sequence[str]) -> Corrections:
+def corrections_of(run: Run, prefer: Sequence[str] = ()) -> Corrections:
+    """Give what the decisions of a run amount to.
+
+    Raises
+    ------
+    RunError
+        If nobody decided anything yet.
+    """
     from labelfix.decisions import corrections, read_log
 
     path = run.path / DECISIONS

@@ -1,0 +1,274 @@
+"""What corrections bought, from files to a folder: read both versions, train, test, write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from labelfix._version import __version__
+from labelfix.atomic import replacing
+from labelfix.errors import InputError, Problem, RunError
+from labelfix.run.directory import SCHEMA_VERSION, open_run
+from labelfix.run.record import encode, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import polars as pl
+
+    from labelfix.decisions import Corrections
+    from labelfix.evaluate.gain import Gain
+    from labelfix.run.directory import Run
+    from labelfix.schema import Dataset
+
+    Progress = Callable[[str, int, int], None]
+
+__all__ = ["GainOptions", "evaluate", "versions_of_run"]
+
+RECORD, PAGE, CHART, STORE = "gain.json", "gain.md", "gain.svg", "trainings"
+
+
+class GainOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a user can choose, as gain.json keeps it. The command line has the same names.
+
+    Parameters
+    ----------
+    run
+        A run whose decisions make the corrected version; else `original` and `corrected`.
+    original, corrected
+        Two versions of one dataset.
+    prefer
+        Reviewers whose word counts where they disagree, with `run`.
+    dataset_format, label, image, id, features
+        How to read, as for `find`.
+    model, seeds, resplit, allow_removed, draws, level, jobs
+        As in `labelfix.measure_gain`.
+    parts, groups, sources, given, duplicates, force, seed
+        As in `labelfix.Split`.
+    """
+
+    run: str | None = None
+    original: str | None = None
+    corrected: str | None = None
+    prefer: tuple[str, ...] = ()
+    dataset_format: str | None = None
+    label: str | None = None
+    image: str | None = None
+    id: str | None = None
+    features: tuple[str, ...] | None = None
+    model: str = "auto"
+    seeds: int = 5
+    resplit: bool = False
+    allow_removed: bool = False
+    draws: int = 1000
+    level: float = 0.95
+    jobs: int | None = None
+    parts: tuple[int, int, int] = (8, 1, 1)
+    groups: str | None = None
+    sources: str | None = None
+    given: str | None = None
+    duplicates: int | None = 10
+    force: bool = False
+    seed: int = 0
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of gain.json."""
+
+    schema_version: int
+    labelfix: str
+    command: tuple[str, ...]
+    options: GainOptions
+    details: dict[str, Any]
+    warnings: tuple[str, ...]
+    findings: tuple[str, ...]
+    versions: dict[str, str]
+
+
+def evaluate(
+    options: GainOptions,
+    out: str | Path,
+    *,
+    command: tuple[str, ...] = (),
+    progress: Progress | None = None,
+) -> Gain:
+    """Measure what corrections bought, and write a folder.
+
+    Parameters
+    ----------
+    options
+        What to read, and how to go about it.
+    out
+        Folder for the tables (CSV), gain.md, gain.svg and gain.json, which is written last, and for
+        the finished trainings: the same call goes on where it stopped, and with more seeds it
+        trains only what is new.
+    command
+        What was typed, for the record.
+    progress
+        Called as `progress(what, done, total)`.
+
+    Raises
+    ------
+    InputError
+        As `labelfix.measure_gain`, and if `out` holds something else.
+    RunError
+        If the run is none, or nobody decided anything yet.
+    """
+    from labelfix.evaluate.gain import measure_gain
+    from labelfix.splits import Split
+
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and _is_ours(out)):
+        raise InputError(Problem(str(out), "other files", "a new folder, or one of an evaluation"))
+    original, corrected, suggested_by = _read(options, progress)
+    grouped = "group" if "group" in original.items.columns else None
+    gain = measure_gain(
+        original,
+        corrected,
+        options.model,
+        options.seeds,
+        Split(
+            parts=options.parts,
+            groups=grouped,
+            sources=options.sources,
+            duplicates=options.duplicates,
+            given=options.given,
+            force=options.force,
+            seed=options.seed,
+        ),
+        resplit=options.resplit,
+        allow_removed=options.allow_removed or options.run is not None,
+        suggested_by=suggested_by,
+        draws=options.draws,
+        level=options.level,
+        jobs=options.jobs,
+        store=out / STORE,
+        progress=progress,
+    )
+    _write(gain, out, options, command)
+    return gain
+
+
+def versions_of_run(run: Run, prefer: Sequence[str] = ()) -> tuple[Dataset, Dataset]:
+    """Give the dataset of a run as it was, and with the run's decisions applied.
+
+    Items that are marked as showing several classes or none, deleted or ignored are left out of the
+    corrected version.
+
+    Raises
+    ------
+    RunError
+        If nobody decided anything yet.
+    InputError
+        If the dataset is not where it was.
+    """
+    from labelfix.run.applying import corrections_of
+    from labelfix.run.dataset import as_it_was, read_again
+
+    made = corrections_of(run, prefer)
+    original = as_it_was(run, read_again(run))
+    return original, _corrected(original, made)
+
+
+def _corrected(original: Dataset, made: Corrections) -> Dataset:
+    """Apply corrections of class labels to the tables."""
+    import polars as pl
+
+    labels = made.table.filter(action="set_label").select("item_id", new="label")
+    gone = pl.concat(
+        [
+            made.table.filter(pl.col("action").is_in(["delete", "ignore"]))["item_id"],
+            made.marks["item_id"],
+        ]
+    )
+    kept = ~original.items["item_id"].is_in(gone.implode())
+    annotations = (
+        original.annotations.filter(kept)
+        .join(labels, on="item_id", how="left", maintain_order="left")
+        .with_columns(label=pl.coalesce("new", "label"))
+        .drop("new")
+    )
+    names = tuple(dict.fromkeys([*original.class_names, *labels["new"]]))
+    return replace(
+        original, items=original.items.filter(kept), annotations=annotations, class_names=names
+    )
+
+
+def _read(
+    options: GainOptions, progress: Progress | None
+) -> tuple[Dataset, Dataset, tuple[str, ...]]:
+    """Read both versions, and say which models suggested the corrections."""
+    if options.run is not None and options.original is None and options.corrected is None:
+        run = open_run(options.run)
+        return *versions_of_run(run, options.prefer), tuple(one.name for one in run.info.models)
+    if options.run is None and options.original is not None and options.corrected is not None:
+        from labelfix.formats import read
+
+        original, corrected = (
+            read(
+                path,
+                format=options.dataset_format,
+                label=options.label,
+                image=options.image,
+                id=options.id,
+                group=options.groups,
+                features=options.features,
+                progress=progress,
+            )
+            for path in (options.original, options.corrected)
+        )
+        return original, corrected, _who_suggested(Path(options.corrected))
+    raise InputError(
+        Problem("what to evaluate", "neither or both", "RUN, or --original and --corrected")
+    )
+
+
+def _who_suggested(corrected: Path) -> tuple[str, ...]:
+    """Name the models of the run whose decisions made a folder, if that is known."""
+    from labelfix.apply.record import APPLIED, read_record
+
+    if not (corrected / APPLIED).is_file():
+        return ()
+    made_by = read_record(corrected).run
+    try:
+        return () if made_by is None else tuple(one.name for one in open_run(made_by).info.models)
+    except RunError:  # the run went away since
+        return ()
+
+
+def _is_ours(out: Path) -> bool:
+    return not any(one.name not in {RECORD, STORE} for one in out.iterdir()) or (
+        (out / RECORD).is_file()
+    )
+
+
+def _write(gain: Gain, out: Path, options: GainOptions, command: tuple[str, ...]) -> None:
+    """Write the tables, the page, the picture, and last the record."""
+    from labelfix.report.gain import gain_findings, gain_page
+    from labelfix.report.plots import gain_chart
+
+    record = _Record(
+        schema_version=SCHEMA_VERSION,
+        labelfix=__version__,
+        command=command,
+        options=options,
+        details=dict(gain.details),
+        warnings=gain.warnings,
+        findings=tuple(gain_findings(gain)),
+        versions=versions(),
+    )
+    files = {f"{name}.csv": _csv(table) for name, table in gain.tables().items()}
+    files[PAGE] = f"# What the corrections bought\n\n{gain_page(gain, CHART)}\n".encode()
+    files[CHART] = gain_chart(gain.cells, gain.effects)
+    files[RECORD] = encode(record)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        with replacing(out / name) as file:
+            file.write(content)
+
+
+def _csv(table: pl.DataFrame) -> bytes:
+    return table.write_csv().encode()

@@ -1,0 +1,144 @@
+"""`labelfix evaluate`: two versions on disk, or a run and its decisions, to a folder."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pytest
+
+from labelfix.cli import main
+from labelfix.decisions import DecisionLog, State, new_decision
+from labelfix.report.gain import gain_findings
+from labelfix.run import FindOptions, find
+from labelfix.run.gain import GainOptions, evaluate, versions_of_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> tuple[Path, Path]:
+    """Two classes that one column tells apart; a quarter of the labels wrong, and all right."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 240)
+    noisy = np.where(rng.random(240) < 0.25, 1 - truth, truth)
+    table = pl.DataFrame(
+        {
+            "key": [f"k{n}" for n in range(240)],
+            "x": truth + rng.normal(0, 0.2, 240),
+            "where": rng.choice(["home", "away"], 240),
+        }
+    )
+    names = np.array(["no", "yes"])
+    for name, labels in (("noisy", noisy), ("clean", truth)):
+        table.with_columns(label=pl.Series(names[labels])).write_csv(tmp_path / f"{name}.csv")
+    return tmp_path / "noisy.csv", tmp_path / "clean.csv"
+
+
+ARGUMENTS = ["--id", "key", "--model", "knn", "--seeds", "2", "--draws", "50", "--quiet"]
+
+
+def test_two_versions_give_a_folder(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    noisy, clean = map(str, tables)
+    out = tmp_path / "out"
+    call = ["evaluate", "--original", noisy, "--corrected", clean, "--out", str(out)]
+    call += [*ARGUMENTS, "--sources", "where", "--parts", "6:2:2"]
+    assert main(call) == 0
+    record = json.loads((out / "gain.json").read_text())
+    assert record["options"]["sources"] == "where"
+    assert record["details"]["split"]["parts"] == [6, 2, 2]
+    cells = pl.read_csv(out / "cells.csv").filter(metric="accuracy")
+    assert cells["items"].to_list() == [48] * 4
+    assert "test labels" in record["findings"][1]
+    assert record["findings"][1] in (out / "gain.md").read_text()
+    assert (out / "gain.svg").read_text().startswith("<?xml")
+    kept = {path: path.stat().st_mtime_ns for path in (out / "trainings").iterdir()}
+    assert main(call) == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "trainings").iterdir()} == kept
+
+
+def test_the_effects_come_in_other_formats(
+    tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy, clean = map(str, tables)
+    call = ["evaluate", "--original", noisy, "--corrected", clean, "--out", str(tmp_path / "out")]
+    assert main([*call, *ARGUMENTS, "--format", "csv"]) == 0
+    shown = pl.read_csv(capsys.readouterr().out.encode())
+    assert shown.columns == ["step", "metric", "effect", "value", "low", "high"]
+
+
+def decided(noisy: Path, clean: Path, out: Path) -> int:
+    """Find with a model, and correct all labels that are wrong, but for one item that goes."""
+    run = find(FindOptions(path=str(noisy), id="key", model="knn"), out)
+    truth = dict(pl.read_csv(clean).select("key", "label").iter_rows())
+    given = run.annotations
+    wrong = [row for row in given.iter_rows(named=True) if truth[row["item_id"]] != row["label"]]
+    log = DecisionLog(out / "decisions.jsonl", run.info.dataset.fingerprint)
+    for number, row in enumerate(wrong):
+        what = {"item_id": row["item_id"], "annotation_id": row["annotation_id"]}
+        what |= {"reviewer": "ann", "fingerprint": run.info.dataset.fingerprint}
+        if number:
+            state = State(truth[row["item_id"]])
+            log.append(new_decision("set_label", after=state, **what))
+        else:
+            log.append(new_decision("delete", **what))
+    return len(wrong)
+
+
+def test_a_run_with_decisions_is_both_versions(
+    tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy, clean = tables
+    wrong = decided(noisy, clean, tmp_path / "run")
+    out = tmp_path / "out"
+    assert main(["evaluate", str(tmp_path / "run"), "--out", str(out), *ARGUMENTS[2:-1]]) == 0
+    changes = pl.read_csv(out / "changes.csv")
+    assert changes["relabelled"].sum() == wrong - 1
+    assert changes["removed"].sum() == 1
+    assert "is the model under test" in capsys.readouterr().err
+
+
+def test_what_cannot_be_evaluated_is_said(
+    tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy, clean = map(str, tables)
+    assert main(["evaluate", "--original", noisy, "--out", str(tmp_path / "o")]) == 2
+    assert "RUN, or --original and --corrected" in capsys.readouterr().err
+    call = ["evaluate", "--original", noisy, "--corrected", clean, *ARGUMENTS]
+    assert main([*call, "--out", str(tmp_path)]) == 2
+    assert "other files" in capsys.readouterr().err
+    assert main([*call, "--out", str(tmp_path / "o"), "--parts", "8:1"]) == 2
+    assert "8:1:1" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_one_seed_and_equal_seeds_are_told(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    noisy, clean = map(str, tables)
+    options = {"original": noisy, "corrected": clean, "id": "key", "model": "knn", "draws": 20}
+    one = evaluate(GainOptions(seeds=1, **options), tmp_path / "o")  # type: ignore[arg-type] # mixed values
+    assert "there is one seed" in gain_findings(one)[-1]
+    two = evaluate(GainOptions(seeds=2, **options), tmp_path / "o")  # type: ignore[arg-type] # mixed values
+    assert "Every seed gave the same answers" in gain_findings(two)[-1]
+    many = evaluate(GainOptions(seeds=3, resplit=True, **options), tmp_path / "o")  # type: ignore[arg-type] # mixed values
+    assert "Another split alone moves the accuracy" in gain_findings(many)[-1]
+
+
+def test_the_corrected_version_of_a_run_is_what_applying_it_writes(
+    tables: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from labelfix.formats import read
+    from labelfix.run import open_run
+    from labelfix.run.applying import apply_run
+
+    noisy, clean = tables
+    decided(noisy, clean, tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    apply_run(run, tmp_path / "applied")
+    written = read(tmp_path / "applied" / "noisy.csv", id="key")
+    _, corrected = versions_of_run(run)
+    assert written.annotations.select("item_id", "label").equals(
+        corrected.annotations.select("item_id", "label")
+    )
