@@ -9,7 +9,7 @@ import sys
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
-from labelfix.cli.apply import apply
+from labelfix.cli.apply import apply, export, import_answers
 from labelfix.cli.base import app, guarded
 from labelfix.cli.compare import compare
 from labelfix.cli.demo import demo
@@ -34,6 +34,7 @@ for command in (
     blame,
     status,
     apply,
+    export,
     evaluate,
     compare,
     filter,
@@ -41,6 +42,7 @@ for command in (
     demo,
 ):  # in the order in which --help lists them
     app.command()(guarded(command))
+app.command("import")(guarded(import_answers))  # a name that no function can have
 
 
 def run(argv: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""`labelfix apply`."""
+"""`labelfix apply`, `labelfix export` and `labelfix import`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from labelfix.text import count
 if TYPE_CHECKING:
     from labelfix.apply import Applied, Choices, Undone
 
-__all__ = ["apply"]
+__all__ = ["apply", "export", "import_answers"]
 
 
 class Images(StrEnum):
@@ -214,3 +214,71 @@ def _about_undone(done: Undone) -> str:
     if done.in_place:
         return f"{done.folder} is as it was: {count(done.files, 'file')} put back."
     return f"Removed {done.folder}: {count(done.files, 'file')}; the originals are untouched."
+
+
+class Tool(StrEnum):
+    """Whose files are written."""
+
+    cvat = "cvat"
+    label_studio = "label-studio"
+    coco = "coco"
+    yolo = "yolo"
+    csv = "csv"
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory with the queue.")],
+    *,
+    to: Annotated[Tool, typer.Option(help="For which tool.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="What to write; yolo: a new folder.")
+    ],
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="So many issues, most suspicious first. Default: all.", show_default=False
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Only this kind.", show_default=False)
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write the queue for another tool, with the suggestions as pre-annotations."""
+    from labelfix.run import open_run
+    from labelfix.run.exchanging import export_run
+
+    images = export_run(open_run(run), to.value, out, top=top, kind=kind)
+    if not quiet:
+        print_lines(f"Wrote {count(images, 'item')} for {to.value}: {out}")
+
+
+def import_answers(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory with the queue.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="What a tool exported: CVAT 1.1 (XML or archive), Label Studio JSON, COCO.",
+        ),
+    ],
+    *,
+    reviewer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who decided there. Default: you.", show_default=False),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Read what another tool exported, and append it to the decisions."""
+    import getpass
+
+    from labelfix.run import open_run
+    from labelfix.run.exchanging import import_into
+
+    done = import_into(open_run(run), file, reviewer=reviewer or getpass.getuser())
+    if not quiet:
+        parts = ", ".join(f"{number:,} {name}" for name, number in done.by_action.items())
+        print_lines(
+            f"Read {count(done.items, 'item')}; added {count(done.decisions, 'decision')}"
+            + (f" ({parts})." if parts else ".")
+        )

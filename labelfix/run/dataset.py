@@ -51,7 +51,7 @@ def read_again(
         id=options.id,
         group=options.groups,
         features=options.features,
-        images=options.images,
+        images=_images(run.info, root),
         class_names=options.class_names,
         voc_pixels=options.voc_pixels,
         skip_bad=options.skip_bad,
@@ -91,6 +91,18 @@ def where(info: RunRecord, root: str | Path | None = None) -> Path:
         fix = "say where it is now: --root FOLDER"
         raise InputError(Problem(looked, "no such file or folder", "the run's dataset", fix))
     return found
+
+
+def _images(info: RunRecord, root: str | Path | None) -> Path | None:
+    """Find the folder of images that the run was given: as typed, or below the dataset's root."""
+    if info.options.images is None:
+        return None
+    typed = Path(info.options.images)
+    if root is None and typed.is_dir():
+        return typed
+    base = Path(root or info.dataset.root or "")
+    ends = [base.joinpath(*typed.parts[start:]) for start in range(len(typed.parts) + 1)]
+    return next((folder for folder in ends if folder.is_dir()), typed)
 
 
 def _places(info: RunRecord, path: Path, root: str | Path | None) -> list[Path]:

@@ -44,6 +44,7 @@ class Element:
     inner: int = 0
     inner_end: int = 0
     end: int = 0
+    attributes: dict[str, str] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
     children: list[Element] = field(default_factory=list)
 
@@ -126,9 +127,10 @@ def _parse(utf8: bytes) -> Element:
     top = Element("", 0, 0)
     open_elements = [top]
 
-    def start(tag: str, _attributes: dict[str, str]) -> None:
+    def start(tag: str, attributes: dict[str, str]) -> None:
         found = _START_TAG.match(utf8, parser.CurrentByteIndex)
         element = Element(tag, parser.CurrentByteIndex, parser.CurrentLineNumber)
+        element.attributes = attributes
         element.inner = found.end() if found else 0
         open_elements[-1].children.append(element)
         open_elements.append(element)

@@ -1,0 +1,312 @@
+"""What came back from a tool, as decisions: what differs from the dataset, and what was left."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from labelfix.boxes import iou
+from labelfix.decisions import Decision, Mark, State, new_decision
+from labelfix.errors import InputError, Problem
+from labelfix.exchange.tasks import PROPOSED
+from labelfix.schema import BOX
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from labelfix.decisions import Action, Replay, Verdict
+    from labelfix.exchange.tasks import Answer, Box, Region
+
+__all__ = ["decisions_from"]
+
+SAME_BOX = 0.5
+"""IoU from which a box without an id is taken for the given one that it overlaps most."""
+
+TOLERANCE = 0.02
+"""Pixels that an edge may be off and still be where it was: tools round to two decimals."""
+
+
+def decisions_from(
+    answers: Sequence[Answer],
+    *,
+    items: pl.DataFrame,
+    annotations: pl.DataFrame,
+    issues: pl.DataFrame,
+    class_names: Sequence[str],
+    shown: Collection[str],
+    replay: Replay,
+    reviewer: str,
+    fingerprint: str,
+    same_box: float = SAME_BOX,
+    tolerance: float = TOLERANCE,
+) -> list[Decision]:
+    """Turn answers into decisions; none that the log holds already, so that twice is once.
+
+    A given box that is gone is deleted, one that moved or has another class is set, a new one is
+    added. What was shown for an issue and came back as it was given is kept. Of class labels, two
+    or more are a `multi_label` mark, and none is `none_of_the_classes`.
+
+    Parameters
+    ----------
+    answers
+        From `read_answers`.
+    items, annotations, issues, class_names
+        Of the run; issues with their ids in the column `issue`.
+    shown
+        Ids of the issues that were exported.
+    replay
+        Of the log so far.
+    reviewer
+        In whose name.
+    fingerprint
+        Of the dataset.
+    same_box, tolerance
+        See `SAME_BOX` and `TOLERANCE`.
+
+    Raises
+    ------
+    InputError
+        Naming every image and class that the dataset does not have.
+    """
+    named = _named(answers, items["item_id"].to_list())
+    _refuse_unknown_classes(named, set(class_names))
+    wanted = list(named)
+    given, asked = (
+        _by_item(table.filter(pl.col("item_id").is_in(wanted))) for table in (annotations, issues)
+    )
+    clerk = _Clerk(replay, reviewer, fingerprint)
+    for item, answer in named.items():
+        of_item = [one for one in asked.get(item, []) if one["issue"] in shown]
+        desk = _Desk(clerk, item, of_item, same_box, tolerance)
+        if "x1" in annotations.columns:
+            desk.boxes(given.get(item, []), answer.regions)
+        else:
+            desk.labels(given.get(item, []), answer.regions)
+    return clerk.decisions
+
+
+def _named(answers: Sequence[Answer], items: Sequence[str]) -> dict[str, Answer]:
+    """Find the item of each answer: by its id, or by an end that only one has.
+
+    Raises
+    ------
+    InputError
+        Naming every image that is no item, or could be several.
+    """
+    known = set(items)
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for item in items:
+        by_name[item.rpartition("/")[2]].append(item)
+    found: dict[str, Answer] = {}
+    problems = []
+    for answer in answers:
+        name = answer.name.replace("\\", "/")
+        alike = (
+            [name]
+            if name in known
+            else [
+                item
+                for item in by_name[name.rpartition("/")[2]]
+                if item.endswith("/" + name) or name.endswith("/" + item)
+            ]
+        )
+        if len(alike) != 1:
+            what = f"several items ({', '.join(alike[:3])})" if alike else "no item"
+            problems.append(Problem(answer.name, f"an image that is {what}", "one of the dataset"))
+        elif alike[0] in found:
+            problems.append(Problem(answer.name, "an image that comes twice", "once"))
+        else:
+            found[alike[0]] = answer
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def _refuse_unknown_classes(named: Mapping[str, Answer], known: set[str]) -> None:
+    problems = [
+        Problem(item, f"class {region.label!r}", f"one of the {len(known)} of the dataset")
+        for item, answer in named.items()
+        for region in answer.regions
+        if region.label not in known
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def _by_item(table: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in table.iter_rows(named=True):
+        found[row["item_id"]].append(row)
+    return found
+
+
+@dataclass
+class _Clerk:
+    """Makes events, unless the reviewer says the same already."""
+
+    replay: Replay
+    reviewer: str
+    fingerprint: str
+    decisions: list[Decision] = field(default_factory=list)
+
+    def say(self, action: Action, item: str, *, key: str | None = None, **fields: Any) -> None:
+        """Make an event on an annotation, or on an issue without one."""
+        issue: Mapping[str, Any] = fields.pop("about", None) or {}
+        subject = key or issue.get("issue")
+        after: State | None = fields.get("after")
+        verdict = self._verdict(subject)
+        if verdict is not None and _says(verdict, action, after, fields.get("mark")):
+            return
+        before = sum(one.subject == subject for one in self.replay.history(item)) if subject else 0
+        said = [self.fingerprint, self.reviewer, item, subject, action, before, *_plain(after)]
+        name = hashlib.blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
+        if name in self.replay:
+            return
+        self.decisions.append(
+            new_decision(
+                action,
+                reviewer=self.reviewer,
+                fingerprint=self.fingerprint,
+                id=name,
+                item_id=item,
+                annotation_id=key,
+                kind=issue.get("kind"),
+                issue=issue.get("issue"),
+                source="import",
+                **fields,
+            )
+        )
+
+    def _verdict(self, subject: str | None) -> Verdict | None:
+        found = self.replay.verdicts(subject) if subject else ()
+        return next((one for one in found if one.reviewer == self.reviewer), None)
+
+
+def _plain(state: State | None) -> list[Any]:
+    return [] if state is None else [state.label, state.box]
+
+
+def _says(verdict: Verdict, action: Action, after: State | None, mark: Mark | None) -> bool:
+    """Whether a verdict is what an event would make it."""
+    if action in ("keep", "delete"):
+        return verdict.outcome == {"keep": "kept", "delete": "deleted"}[action]
+    if action == "mark":
+        return verdict.mark == mark
+    if after is None or verdict.outcome not in ("changed", "added"):
+        return False
+    same_label = after.label is None or verdict.label == after.label
+    return same_label and (after.box is None or verdict.box == after.box)
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """Looks through one image."""
+
+    clerk: _Clerk
+    item: str
+    issues: Sequence[Mapping[str, Any]]
+    same_box: float
+    tolerance: float
+
+    def labels(self, given: Sequence[Mapping[str, Any]], regions: Sequence[Region]) -> None:
+        """Compare class labels."""
+        for row in given:
+            key, labels = row["annotation_id"], list(dict.fromkeys(one.label for one in regions))
+            known = {"key": key, "about": self._about(key), "before": State(row["label"])}
+            if len(labels) > 1:
+                mark = Mark("multi_label", tuple(labels))
+                self.clerk.say("mark", self.item, mark=mark, **known)
+            elif not labels:
+                self.clerk.say("mark", self.item, mark=Mark("none_of_the_classes"), **known)
+            elif labels[0] != row["label"]:
+                self.clerk.say("set_label", self.item, after=State(labels[0]), **known)
+            elif known["about"]:
+                self.clerk.say("keep", self.item, **known)
+
+    def boxes(self, given: Sequence[Mapping[str, Any]], regions: Sequence[Region]) -> None:
+        """Compare boxes."""
+        matched, rest = self._match(given, regions)
+        for row in given:
+            self._given(row, matched.get(row["annotation_id"]))
+        proposed = {one["issue"]: one for one in self.issues if one["annotation_id"] is None}
+        for region in rest:
+            issue = proposed.pop((region.key or "").removeprefix(PROPOSED), None)
+            state = State(region.label, region.box)
+            action: Action = "accept" if issue and self._as_suggested(issue, region) else "add_box"
+            self.clerk.say(action, self.item, after=state, about=issue)
+        for issue in proposed.values():
+            self.clerk.say("keep", self.item, about=issue)
+
+    def _given(self, row: Mapping[str, Any], region: Region | None) -> None:
+        """Say what became of a given box."""
+        key = row["annotation_id"]
+        box: Box = tuple(row[edge] for edge in BOX)
+        known = {"key": key, "about": self._about(key), "before": State(row["label"], box)}
+        if region is None or region.box is None:
+            self.clerk.say("delete", self.item, **known)
+            return
+        moved = not self._same(region.box, box)
+        if region.label != row["label"]:
+            self.clerk.say("set_label", self.item, after=State(region.label), **known)
+        if moved:
+            self.clerk.say("set_box", self.item, after=State(box=region.box), **known)
+        if not moved and region.label == row["label"] and known["about"]:
+            self.clerk.say("keep", self.item, **known)
+
+    def _about(self, key: str) -> Mapping[str, Any] | None:
+        return next((one for one in self.issues if one["annotation_id"] == key), None)
+
+    def _as_suggested(self, issue: Mapping[str, Any], region: Region) -> bool:
+        box: Box = tuple(issue[f"suggested_{edge}"] for edge in BOX)
+        same_box = region.box is not None and self._same(region.box, box)
+        return region.label == issue["suggested_label"] and same_box
+
+    def _same(self, one: Box, other: Box) -> bool:
+        return all(abs(a - b) <= self.tolerance for a, b in zip(one, other, strict=True))
+
+    def _match(
+        self, given: Sequence[Mapping[str, Any]], regions: Sequence[Region]
+    ) -> tuple[dict[str, Region], list[Region]]:
+        """Regions by the given box that they are; those that are none of them."""
+        left = {row["annotation_id"]: row for row in given}
+        matched: dict[str, Region] = {}
+        rest = []
+        for region in regions:
+            if region.key in left:
+                matched[str(region.key)] = region
+                del left[str(region.key)]
+            else:
+                rest.append(region)
+        free = [region for region in rest if not (region.key or "").startswith(PROPOSED)]
+        for row, region in _best_pairs(list(left.values()), free, self.same_box):
+            matched[row["annotation_id"]] = region
+            rest.remove(region)
+        return matched, rest
+
+
+def _best_pairs(
+    rows: Sequence[Mapping[str, Any]], regions: Sequence[Region], same_box: float
+) -> Iterator[tuple[Mapping[str, Any], Region]]:
+    """Pair boxes, those that overlap most first; of equals those of one class."""
+    if not rows or not regions:
+        return
+    ours = np.array([[row[edge] for edge in BOX] for row in rows])
+    theirs = np.array([region.box for region in regions], dtype=float)
+    overlap = iou(ours[:, None], theirs)
+    alike = np.array([[row["label"] == region.label for region in regions] for row in rows])
+    order = np.lexsort((~alike.ravel(), -overlap.ravel()))
+    taken: tuple[set[int], set[int]] = (set(), set())
+    for place in order:
+        i, j = divmod(int(place), len(regions))
+        if overlap[i, j] < same_box:
+            return
+        if i not in taken[0] and j not in taken[1]:
+            taken[0].add(i)
+            taken[1].add(j)
+            yield rows[i], regions[j]

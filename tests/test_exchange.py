@@ -1,0 +1,430 @@
+"""The queue goes out to other tools and comes back as decisions; what is hostile stays outside."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import labelfix
+from labelfix.decisions import Decision, Replay, corrections, issue_ids
+from labelfix.exchange import Answer, Region, decisions_from, read_answers, tasks_of, write_tasks
+from labelfix.schema import BOX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+TOOLS = {"cvat": "q.xml", "label-studio": "q.json", "coco": "q.json"}
+CLASSES = ("cat", "dog", 'a "b" <&> ü')
+
+
+def boxes(*rows: tuple[str, str, str, tuple[float, ...]]) -> pl.DataFrame:
+    """Annotations: id, item, label, corners."""
+    return pl.DataFrame(
+        [(key, item, label, *map(float, box)) for key, item, label, box in rows],
+        schema={
+            "annotation_id": pl.String,
+            "item_id": pl.String,
+            "label": pl.String,
+            **dict.fromkeys(BOX, pl.Float64),
+        },
+        orient="row",
+    )
+
+
+ITEMS = pl.DataFrame(
+    {
+        "item_id": ["im/a.png", "im/b.png", "im/empty ü.png"],
+        "path": ["im/a.png", "im/b.png", "im/empty ü.png"],
+        "width": [64, 99, 64],
+        "height": [48, 77, 48],
+    }
+)
+GIVEN = boxes(
+    ("7", "im/a.png", "cat", (1, 2, 20.125, 30)),
+    ("8", "im/a.png", "dog", (30, 2, 50, 30)),
+    ("9", "im/b.png", 'a "b" <&> ü', (1 / 3, 2 / 3, 70.5, 60)),
+)
+
+
+def issue(
+    kind: str, item: str, key: str | None, label: str | None, box: Any = None
+) -> dict[str, Any]:
+    corners = box or (None,) * 4
+    suggested = {f"suggested_{edge}": one for edge, one in zip(BOX, corners, strict=True)}
+    return {
+        "item_id": item,
+        "annotation_id": key,
+        "kind": kind,
+        "given_label": None,
+        "suggested_label": label,
+        **suggested,
+    }
+
+
+SUGGESTED: dict[str, Any] = {f"suggested_{edge}": pl.Float64 for edge in BOX}
+
+
+def queue(*rows: dict[str, Any]) -> pl.DataFrame:
+    table = pl.DataFrame(
+        list(rows),
+        schema_overrides={**SUGGESTED, "annotation_id": pl.String, "suggested_label": pl.String},
+    )
+    return table.with_columns(issue_ids(table))
+
+
+QUEUE = queue(
+    issue("wrong_class", "im/a.png", "7", "dog"),
+    issue("spurious", "im/a.png", "8", None),
+    issue("missing", "im/b.png", None, "cat", (5.0, 6.0, 7.5, 9.25)),
+    issue("missing", "im/empty ü.png", None, "dog", (1.0, 1.0, 9.0, 9.0)),
+)
+
+
+def decide(
+    answers: Sequence[Answer],
+    replay: Replay | None = None,
+    annotations: pl.DataFrame = GIVEN,
+    issues: pl.DataFrame = QUEUE,
+    shown: set[str] | None = None,
+) -> list[Decision]:
+    return decisions_from(
+        answers,
+        items=ITEMS,
+        annotations=annotations,
+        issues=issues,
+        class_names=CLASSES,
+        shown=set(issues["issue"]) if shown is None else shown,
+        replay=replay or Replay(),
+        reviewer="ann",
+        fingerprint="f",
+    )
+
+
+def said(decisions: Sequence[Decision]) -> list[tuple[str, str | None]]:
+    return [(one.action, one.annotation_id) for one in decisions]
+
+
+def exported(folder: Path, tool: str, **options: Any) -> Path:
+    path = folder / TOOLS[tool]
+    tasks = tasks_of(ITEMS, options.get("annotations", GIVEN), options.get("issues", QUEUE))
+    write_tasks(path, tool, tasks, class_names=CLASSES, issues=QUEUE, root=None)
+    if tool == "label-studio":
+        submit(path)
+    return path
+
+
+def submit(path: Path, change: Callable[[list[dict[str, Any]]], Any] = lambda _: None) -> None:
+    """What Label Studio makes of a task when a person submits the suggestions as they are."""
+    tasks = json.loads(path.read_text())
+    for number, task in enumerate(tasks):
+        result = task["predictions"][0]["result"]
+        task |= {"id": number + 1, "inner_id": number + 1, "drafts": [], "predictions": []}
+        task["annotations"] = [
+            {"id": 5, "completed_by": 1, "was_cancelled": False, "lead_time": 4.2, "result": result}
+        ]
+        change(result)
+    path.write_text(json.dumps(tasks))
+
+
+def problems(call: Callable[[], Any]) -> str:
+    with pytest.raises(labelfix.InputError) as caught:
+        call()
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------- round trips
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_suggestions_that_come_back_untouched_are_accepted(tool: str, tmp_path: Path) -> None:
+    decisions = decide(read_answers(exported(tmp_path, tool)))
+    assert sorted(said(decisions), key=str) == [
+        ("accept", None),
+        ("accept", None),
+        ("keep", "8"),
+        ("set_label", "7"),
+    ]
+    assert {one.source for one in decisions} == {"import"}
+    added = [one.after for one in decisions if one.annotation_id is None]
+    assert {one.label for one in added if one} == {"cat", "dog"}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_importing_twice_adds_nothing(tool: str, tmp_path: Path) -> None:
+    answers = read_answers(exported(tmp_path, tool))
+    replay = Replay()
+    assert not any(replay.extend(decide(answers)))
+    assert decide(answers, replay) == []
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_images_without_boxes_are_kept(tool: str, tmp_path: Path) -> None:
+    issues = queue(issue("wrong_class", "im/empty ü.png", "5", "dog"))
+    given = boxes(("5", "im/empty ü.png", "cat", (1, 1, 9, 9)))
+    none = tasks_of(ITEMS, given, issues)
+    write_tasks(
+        tmp_path / TOOLS[tool],
+        tool,
+        [type(none[0])("im/empty ü.png", "im/empty ü.png", 64, 48, (), ()), *none][
+            : 2 if tool == "coco" else 1
+        ],
+        class_names=CLASSES,
+        issues=issues,
+        root=None,
+    )
+    if tool == "label-studio":
+        submit(tmp_path / TOOLS[tool])
+    answers = read_answers(tmp_path / TOOLS[tool])[:1]
+    assert answers == [Answer("im/empty ü.png", ())]
+    assert said(decide(answers, annotations=given, issues=issues)) == [("delete", "5")]
+
+
+CORNER = st.floats(0, 60).map(lambda x: round(x, 3))
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(CLASSES), CORNER, CORNER, st.floats(0.5, 30), st.floats(0.5, 30)),
+        min_size=1,
+        max_size=5,
+    ),
+    st.sampled_from(list(TOOLS)),
+)
+def test_boxes_and_ids_survive_the_way_there_and_back(rows: list[Any], tool: str) -> None:
+    given = boxes(
+        *(
+            (str(n), "im/a.png", label, (x, y, x + w, y + h))
+            for n, (label, x, y, w, h) in enumerate(rows)
+        )
+    )
+    with TemporaryDirectory() as name:
+        issues = queue(issue("spurious", "im/a.png", "0", None))
+        (answer,) = read_answers(exported(Path(name), tool, annotations=given, issues=issues))
+    assert [region.key for region in answer.regions] == given["annotation_id"].to_list()
+    for region, row in zip(answer.regions, given.iter_rows(named=True), strict=True):
+        assert region.label == row["label"]
+        assert region.box == pytest.approx([row[edge] for edge in BOX], abs=1e-9)
+    assert said(decide([answer], annotations=given, issues=issues)) == [("keep", "0")]
+
+
+@pytest.mark.parametrize("tool", ["cvat", "label-studio"])
+def test_class_labels_go_and_come(tool: str, tmp_path: Path) -> None:
+    given = pl.DataFrame(
+        {"annotation_id": ITEMS["item_id"], "item_id": ITEMS["item_id"], "label": ["cat"] * 3}
+    )
+    issues = queue(
+        issue("mislabeled", "im/a.png", "im/a.png", "dog"),
+        issue("multi_label", "im/b.png", "im/b.png", "dog"),
+        issue("none_of_the_classes", "im/empty ü.png", "im/empty ü.png", None),
+    )
+    answers = read_answers(exported(tmp_path, tool, annotations=given, issues=issues))
+    decisions = decide(answers, annotations=given, issues=issues)
+    assert said(decisions) == [
+        ("set_label", "im/a.png"),
+        ("mark", "im/b.png"),
+        ("mark", "im/empty ü.png"),
+    ]
+    marks = [one.mark for one in decisions if one.mark]
+    assert [mark.kind for mark in marks] == ["multi_label", "none_of_the_classes"]
+    assert marks[0].labels == ("cat", "dog")
+    kept = [Answer("im/a.png", (Region("cat"),))]
+    assert said(decide(kept, annotations=given, issues=issues)) == [("keep", "im/a.png")]
+
+
+def test_decisions_become_corrections() -> None:
+    answer = Answer(
+        "im/a.png",
+        (
+            Region("cat", (1, 2, 20.13, 30), "7"),
+            Region("cat", (31, 2, 50, 30), "8"),
+            Region("dog", (0, 0, 5, 5)),
+        ),
+    )
+    replay = Replay()
+    assert not any(replay.extend(decide([answer])))
+    table = corrections(replay, GIVEN).table
+    assert table.select("action", "annotation_id", "label", "x1").rows() == [
+        ("set_label", "8", "cat", None),
+        ("set_box", "8", None, 31),
+        ("add_box", None, "dog", 0),
+    ]
+
+
+# ---------------------------------------------------------------- what tools make of it
+
+
+CVAT = """<?xml version="1.0" encoding="utf-8"?>
+<annotations>
+  <version>1.1</version>
+  <meta><job><id>1</id><size>2</size><mode>annotation</mode></job><dumped>2024-01-01</dumped></meta>
+  <image id="0" name="a.png" width="64" height="48">
+    <box label="cat" source="manual" occluded="0" xtl="1.00" ytl="2.00" xbr="20.13" ybr="30.00"
+      z_order="0">
+    </box>
+    <box label="dog" source="manual" occluded="0" xtl="33.00" ytl="2.00" xbr="50.00" ybr="30.00"
+      z_order="0"/>
+  </image>
+  <image id="1" name="b.png" width="99" height="77">
+  </image>
+</annotations>
+"""
+
+
+def test_cvat_that_lost_the_ids_is_matched_by_overlap(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(CVAT)
+    decisions = decide(read_answers(tmp_path / "a.xml"))
+    assert sorted(said(decisions), key=str) == [
+        ("delete", "9"),
+        ("keep", "7"),
+        ("keep", None),
+        ("set_box", "8"),
+    ]
+
+
+def test_cvat_archives_are_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "task.zip", "w") as archive:
+        archive.writestr("annotations.xml", CVAT)
+    assert len(read_answers(tmp_path / "task.zip")) == 2
+    (tmp_path / "bad.zip").write_bytes(b"PK")
+    assert "annotations.xml" in problems(lambda: read_answers(tmp_path / "bad.zip"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ('z_order="0"/>', 'z_order="0" rotation="12.5"/>', "rotated by 12.5"),
+        ('xtl="33.00"', 'xtl="NaN"', "finite"),
+        ('xtl="33.00"', "", "without numbers"),
+        (
+            "</image>\n</ann",
+            '<polygon label="cat" points="1,2;3,4;5,6"/></image>\n</ann',
+            "polygon",
+        ),
+        ("<meta>", '<track id="0" label="cat"/><meta>', "track"),
+        ("<annotations>", '<!DOCTYPE x [<!ENTITY a "b">]><annotations>', "document type"),
+        ("</annotations>", "", "broken XML"),
+        ("annotations>", "data>", "not <annotations>"),
+    ],
+)
+def test_cvat_that_cannot_be_used_is_refused(
+    old: str, new: str, found: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.xml").write_text(CVAT.replace(old, new))
+    assert found in problems(lambda: read_answers(tmp_path / "a.xml"))
+
+
+def test_label_studio_boxes_are_percent_of_the_image(tmp_path: Path) -> None:
+    path = exported(tmp_path, "label-studio")
+    value = json.loads(path.read_text())[1]["annotations"][0]["result"][0]["value"]
+    assert value["x"] == pytest.approx(100 / 3 / 99)
+    assert value["height"] == pytest.approx(100 * (60 - 2 / 3) / 77)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda result: result[0]["value"].update(rotation=30), "rotated by 30"),
+        (lambda result: result[0].update(image_rotation=90), "rotated by 90"),
+        (lambda result: result[0].update(type="polygonlabels"), "polygonlabels"),
+        (lambda result: result[0]["value"].pop("x"), "without numbers"),
+        (lambda result: result[0]["value"].update(rectanglelabels=["a", "b"]), "2 labels"),
+    ],
+)
+def test_label_studio_that_cannot_be_used_is_refused(
+    change: Any, found: str, tmp_path: Path
+) -> None:
+    path = exported(tmp_path, "cvat").with_suffix(".json")
+    tasks = tasks_of(ITEMS, GIVEN, QUEUE)
+    write_tasks(path, "label-studio", tasks, class_names=CLASSES, issues=QUEUE, root=None)
+    submit(path, change)
+    assert found in problems(lambda: read_answers(path))
+
+
+def test_only_submitted_label_studio_tasks_count(tmp_path: Path) -> None:
+    path = exported(tmp_path, "label-studio")
+    tasks = json.loads(path.read_text())
+    tasks[0]["annotations"][0]["was_cancelled"] = True
+    tasks[1]["annotations"] = []
+    path.write_text(json.dumps(tasks))
+    assert [answer.name for answer in read_answers(path)] == ["im/empty ü.png"]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "/data/local-files/?d=im/empty%20%C3%BC.png",
+        "http://host:8080/data/upload/3/1a2b3c4d-empty%20%C3%BC.png",
+        "https://bucket/deep/im/empty%20%C3%BC.png",
+        "s3://bucket/im/empty ü.png",
+    ],
+)
+def test_label_studio_images_are_found_by_their_address(image: str, tmp_path: Path) -> None:
+    path = tmp_path / "q.json"
+    path.write_text(json.dumps([{"data": {"image": image}, "annotations": [{"result": []}]}]))
+    (one,) = decide(read_answers(path))
+    assert one.item_id == "im/empty ü.png"
+
+
+def test_images_and_classes_that_are_not_there_are_refused_together() -> None:
+    answers = [Answer("c.png", ()), Answer("deep/c.png", ())]
+    assert problems(lambda: decide(answers)).count("no item") == 2
+    unknown = [Answer("a.png", (Region("cow", (1, 1, 2, 2)), Region("pig", (1, 1, 2, 2))))]
+    assert "'cow'" in (text := problems(lambda: decide(unknown)))
+    assert "'pig'" in text
+
+
+@pytest.mark.parametrize("name", ["a.txt", "b.json", "c.json", "d.json"])
+def test_files_of_no_tool_are_refused(name: str, tmp_path: Path) -> None:
+    content = {"a.txt": "x", "b.json": "{}", "c.json": "[1]", "d.json": "[" * 100_000}
+    (tmp_path / name).write_text(content[name])
+    problems(lambda: read_answers(tmp_path / name))
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_yolo_is_written_as_a_folder_that_reads(tmp_path: Path) -> None:
+    for item, width, height in ITEMS.select("path", "width", "height").iter_rows():
+        (tmp_path / "old" / item).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (width, height)).save(tmp_path / "old" / item)
+    tasks = tasks_of(ITEMS, GIVEN, QUEUE)
+    out = tmp_path / "out"
+    write_tasks(out, "yolo", tasks, class_names=CLASSES, issues=QUEUE, root=tmp_path / "old")
+    with pytest.warns(labelfix.LabelfixWarning, match="listed more than once"):  # train and val
+        dataset = labelfix.read(out)
+    assert len(dataset) == 3
+    assert dataset.annotations["label"].to_list() == ["dog", "dog", CLASSES[2], "cat", "dog"]
+    with pytest.raises(labelfix.InputError):
+        write_tasks(out, "yolo", tasks, class_names=CLASSES, issues=QUEUE, root=tmp_path / "old")
+
+
+def test_coco_is_what_labelfix_reads_too(tmp_path: Path) -> None:
+    path = exported(tmp_path, "coco")
+    with pytest.warns(labelfix.LabelfixWarning, match="none of its images"):
+        assert labelfix.read(path).annotations.height == 5
+
+
+def test_csv_is_the_queue(tmp_path: Path) -> None:
+    write_tasks(tmp_path / "q.csv", "csv", [], class_names=CLASSES, issues=QUEUE, root=None)
+    assert pl.read_csv(tmp_path / "q.csv").height == QUEUE.height
+
+
+def test_the_example_of_label_studio_in_the_docs_names_what_is_written(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs/exchange.md").read_text(encoding="utf-8")
+    result = json.loads(exported(tmp_path, "label-studio").read_text())[0]["annotations"][0][
+        "result"
+    ][0]
+    assert re.search(
+        f'<RectangleLabels name="{result["from_name"]}" toName="{result["to_name"]}"', text
+    )
