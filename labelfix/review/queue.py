@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from labelfix.atomic import replacing
-from labelfix.decisions import issue_ids
+from labelfix.decisions import issue_ids, read_log
 from labelfix.decisions.replay import current
 from labelfix.errors import InputError, Problem
 from labelfix.review.order import Adaptive
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelfix.decisions import Decision, Replay, Verdict
+    from labelfix.run import Run
 
-__all__ = ["Queue", "Settings", "Shown", "read_settings", "write_settings"]
+__all__ = ["Queue", "Settings", "Shown", "open_queue", "read_settings", "write_settings"]
 
 SETTINGS = "review.json"
 
@@ -117,6 +118,20 @@ def write_settings(run: Path, settings: Settings) -> None:
     """Keep the settings of a run's queue."""
     with replacing(run / SETTINGS) as file:
         file.write(msgspec.json.format(msgspec.json.encode(settings), indent=2) + b"\n")
+
+
+def open_queue(run: Run) -> Queue:
+    """Open the queue of a run as it stands, to look at.
+
+    Raises
+    ------
+    InputError
+        As `labelfix.decisions.read_log` and `read_settings`.
+    RunError
+        If the run's issues are damaged.
+    """
+    replay = read_log(run.path / "decisions.jsonl", run.info.dataset.fingerprint)
+    return Queue(run.issues, replay, read_settings(run.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +326,7 @@ class Queue:
             return self._fixed
         quality = self.table["quality"].to_numpy()
         wrong = self._overall[rows] == WRONG
-        return self.settings.order.learn(quality, self._groups, rows, wrong).log_odds
+        return self.settings.order.learn(quality, self.groups, rows, wrong).log_odds
 
     def _ranked(self, mask: NDArray[np.bool_], mine: _Reviewer, count: int) -> list[int]:
         """Choose the most suspicious rows of a mask; what was skipped comes last."""
@@ -326,7 +341,8 @@ class Queue:
         return [int(row) for row in rows[order[:count]]]
 
     @cached_property
-    def _groups(self) -> list[NDArray[np.int64]]:
+    def groups(self) -> list[NDArray[np.int64]]:
+        """Numbers of the groups that issues belong to, coarse ones first."""
         names = ["kind", "given_label", "suggested_label"]
         return [self._numbers([name]) for name in names] + [self._pairs]
 
@@ -354,7 +370,7 @@ class Queue:
         self._suspicion = None
 
     def _count(self, decisions: Sequence[Decision]) -> None:
-        """Count each reviewer's decisions, and keep at which count each row was decided."""
+        """Note in which order each reviewer decided rows."""
         row_of = self._row_of_subject
         for one in decisions:
             row = row_of.get(one.subject)
@@ -426,9 +442,12 @@ class Queue:
         self, mine: _Reviewer, taken: NDArray[np.bool_], count: int
     ) -> NDArray[np.int64]:
         rows = self._late_repeats(mine, taken)
-        wait = 1 + self._repeat_draw[rows] / max(self.settings.repeats, 1e-12)
-        due = mine.count - mine.when[rows] >= self.settings.repeat_after * wait
-        return rows[due][:count]
+        if not len(rows):
+            return rows
+        times = np.sort(mine.when[mine.state > UNSEEN])
+        since = len(times) - np.searchsorted(times, mine.when[rows], side="right")
+        wait = 1 + self._repeat_draw[rows] / self.settings.repeats
+        return rows[since >= self.settings.repeat_after * wait][:count]
 
 
 def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
