@@ -151,7 +151,7 @@ def test_category_ids_mean_nothing_to_a_dataset_without_them(tmp_path: Path) -> 
     told = problems_of(write_json(tmp_path / "results.json", made))
     assert len(told) == 3
     assert "class '0' of 2 boxes" in "".join(told)
-    assert "0=NAME" in "".join(told)
+    assert "'0=NAME'" in "".join(told)
 
 
 def test_everything_wrong_in_results_is_told_at_once_with_its_line(tmp_path: Path) -> None:

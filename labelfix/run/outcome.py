@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from labelfix.run.record import ModelRecord, Strategy
 
@@ -56,10 +58,16 @@ def describe(strategies: Mapping[str, Any]) -> dict[str, Strategy]:
     return {
         role: Strategy(
             name=getattr(strategy, "name", type(strategy).__name__),
-            parameters=asdict(strategy) if is_dataclass(strategy) else dict(vars(strategy)),  # type: ignore[arg-type] # an object, not a class
+            parameters=_parameters(strategy),
         )
         for role, strategy in strategies.items()
     }
+
+
+def _parameters(strategy: Any) -> dict[str, Any]:  # anything may be a strategy
+    """Give the parameters of a strategy as JSON has them."""
+    plain = strategy if is_dataclass(strategy) else vars(strategy)
+    return msgspec.json.decode(msgspec.json.encode(plain, enc_hook=str), type=dict[str, Any])
 
 
 def model_record(name: str, details: Mapping[str, Any]) -> ModelRecord:

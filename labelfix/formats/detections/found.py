@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -22,6 +23,9 @@ __all__ = ["Found", "Images", "Place", "settle"]
 
 UNKNOWN, SEVERAL = -1, -2
 """In place of an item's row: no item is called so, or more than one."""
+
+FEW = 10
+"""So many class names are listed where one of them is expected."""
 
 SHOWN = 100
 """Rows with one and the same fault that are listed one by one; the rest is counted."""
@@ -168,8 +172,8 @@ def _labels(
 ) -> tuple[dict[str, str | None], list[Problem]]:
     """Class of the dataset for each class of the source, None to leave it out."""
     names = set(class_names)
-    some = ", ".join(class_names[:10]) + (", …" if len(class_names) > 10 else "")
-    expected = f"one of the dataset's {count(len(names), 'class', 'classes')}: {some}"
+    listed = f": {', '.join(class_names)}" if len(class_names) <= FEW else ""
+    expected = f"one of the dataset's {count(len(names), 'class', 'classes')}{listed}"
     problems = [
         Problem("class map", f"{key}={label}, which is no class", expected)
         for key, label in class_map.items()
@@ -193,7 +197,8 @@ def _labels(
             labels[key] = name
         else:
             what = f"class {'' if key is None else key!r} of {count(row['boxes'], 'box', 'boxes')}"
-            fix = f"name it in a class map: {key}=NAME, or {key}= to leave its boxes out"
+            near = difflib.get_close_matches(str(name or key), class_names, n=1) or ["NAME"]
+            fix = f"give a class map, '{key}={near[0]}', or '{key}=' to leave its boxes out"
             problems.append(found.place(row["row"], what, expected, fix))
     return labels, problems
 

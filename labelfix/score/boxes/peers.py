@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
+from labelfix.errors import InputError, Problem
 from labelfix.schema import BOX, BOX_ISSUES
 from labelfix.score.boxes.fiftyone import FiftyOne, fiftyone_scores
 from labelfix.score.boxes.objectlab import ObjectLab, objectlab_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -64,11 +65,23 @@ def rank_peer(
     -------
     pl.DataFrame
         Columns of `BOX_ISSUES`, lowest quality first.
+
+    Raises
+    ------
+    InputError
+        If the tool knows none of the kinds.
     """
     scores = (
         _objectlab(match, params) if isinstance(params, ObjectLab) else _fiftyone(match, params)
     )
-    tables = [_given(match, annotations, predictions, scores, params.name, kinds)]
+    known = (*scores.given, "missing")
+    if not set(known) & set(kinds):
+        raise InputError(
+            Problem("kinds", ", ".join(kinds), f"of {params.name}: {', '.join(known)}")
+        )
+    tables = [pl.DataFrame(schema=BOX_ISSUES)]
+    if wanted := [kind for kind in scores.given if kind in kinds]:
+        tables.append(_given(match, annotations, predictions, scores, params.name, wanted))
     if "missing" in kinds:
         tables.append(_missing(predictions, scores.missing, annotations.height, params.name))
     items = pl.DataFrame({"item_id": match.item_ids, "item": range(len(match))})
@@ -102,14 +115,13 @@ def _given(
     predictions: pl.DataFrame,
     scores: _Qualities,
     tool: str,
-    kinds: Collection[BoxKind],
+    kinds: Sequence[str],
 ) -> pl.DataFrame:
     """Rows of the given boxes for which one of `kinds` has a score; crowd regions have none."""
-    wanted = [kind for kind in scores.given if kind in kinds]
     is_box = np.zeros(annotations.height, bool)
     is_box[match.given.row] = True
-    quality = np.array([scores.given[kind] for kind in wanted]).reshape(len(wanted), -1)
-    rows = np.flatnonzero(is_box & ~np.isnan(quality).all(axis=0)) if wanted else np.zeros(0, int)
+    quality = np.array([scores.given[kind] for kind in kinds])
+    rows = np.flatnonzero(is_box & ~np.isnan(quality).all(axis=0))
     quality = np.nan_to_num(quality[:, rows], nan=1.0)
     doubt = 1 - quality
     same, other = (_best(match, same_class=same_class) for same_class in (True, False))
@@ -119,10 +131,10 @@ def _given(
             "order": rows,
             "item_id": box["item_id"],
             "annotation_id": box["annotation_id"],
-            "kind": pl.Series(wanted, dtype=pl.String).gather(_lowest(quality)),
-            "quality": quality.min(axis=0, initial=1.0),
+            "kind": pl.Series(kinds, dtype=pl.String).gather(quality.argmin(axis=0)),
+            "quality": quality.min(axis=0),
             "kind_score": np.divide(
-                doubt.max(axis=0, initial=0.0),
+                doubt.max(axis=0),
                 doubt.sum(axis=0),
                 out=np.ones(len(rows)),
                 where=doubt.sum(axis=0) > 0,
@@ -143,10 +155,6 @@ def _given(
             for edge in BOX
         },
     )
-
-
-def _lowest(quality: NDArray[np.float64]) -> NDArray[np.intp]:
-    return quality.argmin(axis=0) if quality.size else np.zeros(0, np.intp)
 
 
 def _missing(
