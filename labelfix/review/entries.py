@@ -116,8 +116,8 @@ class Entries:
             "evidence": visible(issue["evidence"]),
             "acceptable": _is_acceptable(issue),
             "picture": self._picture(row),
-            "thumbnail": self._thumbnail(row, issue),
             "state": None if verdict is None else self._state(verdict),
+            **self._thumbnail(row, issue),
         }
         if self.has_boxes:
             return told | {
@@ -178,17 +178,21 @@ class Entries:
         except InputError:
             return None, None
 
-    def _thumbnail(self, row: int, issue: Mapping[str, Any]) -> str | None:
-        """Address of a small picture: of the image, or of the surroundings of the box."""
+    def _thumbnail(self, row: int, issue: Mapping[str, Any]) -> Json:
+        """Say where a small picture is: of the image, or of a region of it around the box."""
         if self._pictures is None or not self._pictures.has(row):
-            return None
+            return {"thumbnail": None, "region": None}
         boxes = [box for which in ("given_", "suggested_") if (box := _corners(issue, which))]
-        if not boxes:
-            return f"picture/{row}?size={THUMBNAIL}"
+        width, height = self._size(row) if boxes else (None, None)
+        if not width or not height:
+            return {"thumbnail": f"picture/{row}?size={THUMBNAIL}", "region": None}
         low, high = np.min(boxes, axis=0)[:2], np.max(boxes, axis=0)[2:]
         room = 0.35 * float((high - low).max()) + 4
-        edges = [*(low - room), *(high + room)]
-        return f"crop/{row}?box={','.join(f'{edge:.0f}' for edge in edges)}&size={THUMBNAIL}"
+        first = np.clip(low - room, 0, [width - 1, height - 1])
+        last = np.clip(high + room, first + 1, [width, height])
+        region = [int(edge) for edge in np.rint([*first, *last])]
+        address = f"crop/{row}?box={','.join(map(str, region))}&size={THUMBNAIL}"
+        return {"thumbnail": address, "region": region}
 
     def _cells(self, row: int) -> list[tuple[str, str]]:
         values = self._run.items.row(row, named=True)

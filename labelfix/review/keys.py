@@ -104,7 +104,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("next", ("ArrowRight", "ArrowDown"), _ITEM, "next, without deciding anything"),
     Action("previous", ("ArrowLeft", "ArrowUp"), _ITEM, "previous, without deciding anything"),
     Action("first_open", ("End",), _ITEM, "go to the first that is undecided"),
-    Action("grid", ("t",), _MANY, "open or leave the grid of thumbnails"),
+    Action("grid", ("t",), _ALL, "open or leave the grid of thumbnails"),
     Action("guideline", ("g",), _ALL, "show or hide the guideline"),
     Action("help", ("?",), _ALL, "show or hide this help"),
     Action("buttons", ("F6",), _ITEM, "go to the buttons, or back to the picture"),

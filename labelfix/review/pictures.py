@@ -30,6 +30,9 @@ LARGEST = 4096
 _LOSSLESS = 256
 """Pictures up to this many pixels wide and high are sent as PNG: there every pixel is seen."""
 
+_SIDES = (512, 1024, 2048)
+"""Longest sides at which images are decoded for parts of them: few, so that they are shared."""
+
 Box = tuple[float, float, float, float]
 Value = TypeVar("Value")
 
@@ -147,7 +150,7 @@ class Pictures:
         row
             Of the item.
         box
-            Corners in pixels of the image; what lies outside of it is black.
+            Corners in pixels of the image; what lies outside of it is left out.
         size
             A part that is smaller keeps its size.
 
@@ -178,15 +181,26 @@ class Pictures:
         return self._decoded.get(row, lambda: decode(path, turn=turn, max_pixels=self._max_pixels))
 
     def _part(self, row: int, box: Box, size: int) -> Image.Image:
-        image = self._whole(row)
-        x1, y1, x2, y2 = (round(edge) for edge in box)
-        x1, y1 = max(x1, 0), max(y1, 0)
-        x2, y2 = min(x2, image.width), min(y2, image.height)
+        scale = min(1.0, size / max(box[2] - box[0], box[3] - box[1], 1.0))
+        image, zoom = self._at_least(row, scale)
+        x1, y1 = (max(round(edge * zoom), 0) for edge in box[:2])
+        x2 = min(round(box[2] * zoom), image.width)
+        y2 = min(round(box[3] * zoom), image.height)
         if x1 >= x2 or y1 >= y2:
             raise InputError(Problem(f"box {box}", "nothing of the image in it"))
-        scale = min(1.0, size / max(x2 - x1, y2 - y1))
-        new = (max(1, round((x2 - x1) * scale)), max(1, round((y2 - y1) * scale)))
+        shrink = min(1.0, size / max(x2 - x1, y2 - y1))
+        new = (max(1, round((x2 - x1) * shrink)), max(1, round((y2 - y1) * shrink)))
         return image.resize(new, Image.Resampling.BILINEAR, (x1, y1, x2, y2), reducing_gap=2.0)
+
+    def _at_least(self, row: int, scale: float) -> tuple[Image.Image, float]:
+        """Decode an image at a scale or a larger one, faster than in full, and say at which."""
+        full = None if self._sizes is None else self._sizes[row]
+        if full is not None:
+            side = next((one for one in _SIDES if one >= scale * max(full)), max(full))
+            if 2 * side <= max(full):
+                small = self._decoded.get((row, side), lambda: self._small(row, side))
+                return small, max(small.size) / max(full)
+        return self._whole(row), 1.0
 
     def _place(self, row: int) -> Path:
         path = self._paths[row]

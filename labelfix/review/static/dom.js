@@ -37,7 +37,7 @@ export function notify(text) {
   notice.textContent = text;
   notice.hidden = false;
   clearTimeout(vanishing);
-  vanishing = setTimeout(() => (notice.hidden = true), 7000);
+  vanishing = setTimeout(() => (notice.hidden = true), 4500);
 }
 
 export function newId() {

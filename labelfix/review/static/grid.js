@@ -1,6 +1,6 @@
 // Fifty thumbnails of one suspected kind and pair of classes: mark the exceptions, decide the rest.
 
-import { byId, el, newId, notify, plural, say } from "./dom.js";
+import { byId, el, newId, notify, plural, say, svg } from "./dom.js";
 import { get, post } from "./outbox.js";
 import { KINDS, nameOf } from "./words.js";
 
@@ -115,25 +115,27 @@ export class Grid {
   #draw() {
     const group = this.groups[this.at];
     const key = (action) => el("kbd", { "aria-hidden": "true" }, this.keyboard.first(action));
-    this.cells = el("ul", { class: "cells-grid", role: "listbox", "aria-multiselectable": "true", "aria-label": "Items; chosen ones are exceptions" },
+    this.cells = el("ul", { class: `cells-grid${this.entries.length <= 15 ? " few" : ""}`, role: "listbox", "aria-multiselectable": "true", "aria-label": "Items; chosen ones are exceptions" },
       ...this.entries.map((entry, i) => this.#cell(entry, i)));
-    const rest = this.entries.length - this.marked.size;
+    const rest = this.entries.filter(({ key: one }) => !this.marked.has(one));
+    const taken = rest.filter(({ acceptable }) => acceptable).length;
     this.element.replaceChildren(
       el("div", { class: "groups" },
         el("h2", {}, "Groups"),
         el("ul", {}, ...this.groups.map((one, i) => el("li", {}, el("button", {
           type: "button", "aria-current": i === this.at ? "true" : null, onclick: () => this.go(i),
-        }, el("span", { class: "pair" }, el("small", {}, KINDS[one.kind]), pairOf(one)), el("i", {}, one.count.toLocaleString("en"))))))),
+        }, el("span", { class: "pair" }, pairOf(one), el("small", {}, KINDS[one.kind])), el("i", {}, one.count.toLocaleString("en"))))))),
       el("div", { class: "many" },
         el("div", { class: "head" },
           el("h2", {}, group ? pairOf(group) : "Nothing left to decide"),
           el("p", {}, `${plural(this.entries.length, "item")} shown`, this.marked.size ? `, ${plural(this.marked.size, "exception")}` : "", ". Mark what differs from the rest, then decide all others at once."),
           group && el("div", { class: "decide" },
-            el("button", { type: "button", class: "main", onclick: () => this.does.act("accept") }, el("span", {}, `Accept ${rest}`), key("accept")),
-            el("button", { type: "button", class: "second", onclick: () => this.does.act("keep") }, el("span", {}, `Keep ${rest} as given`), key("keep")),
+            el("button", { type: "button", class: "main", disabled: !taken, onclick: () => this.does.act("accept") }, el("span", {}, `Accept ${taken}`), key("accept")),
+            el("button", { type: "button", class: "second", disabled: !rest.length, onclick: () => this.does.act("keep") }, el("span", {}, `Keep ${rest.length} as given`), key("keep")),
             el("button", { type: "button", class: "plain", onclick: () => this.does.act("mark") }, el("span", {}, "Mark"), key("mark")),
             el("button", { type: "button", class: "plain", onclick: () => this.does.act("grid") }, el("span", {}, "Leave the grid"), key("grid")))),
         this.cells));
+    this.element.querySelector(".groups [aria-current]")?.scrollIntoView({ block: "nearest" });
     if (this.entries.length) this.#focus();
   }
 
@@ -144,9 +146,18 @@ export class Grid {
       "aria-label": `${entry.name}${marked ? ", exception" : ""}`, title: `${entry.name}\n${entry.evidence}`,
       onclick: () => this.mark(i), ondblclick: () => this.does.open(entry),
     },
-    entry.thumbnail ? el("img", { src: entry.thumbnail, alt: "", loading: "lazy", draggable: "false" }) : el("span", { class: "text" }, entry.name),
+    entry.thumbnail ? el("img", { src: entry.thumbnail, alt: "", loading: "lazy", draggable: "false" }) : null,
+    entry.region ? drawn(entry) : null,
+    entry.thumbnail ? null : el("span", { class: "text" }, entry.name),
     el("b", { "aria-hidden": "true" }, "✕"));
   }
+}
+
+// The boxes on a thumbnail: both are fitted into the cell in the same way.
+function drawn({ region: [x1, y1, x2, y2], given_box: given, suggested_box: suggested }) {
+  const rect = ([a, b, c, d], kind) => svg("rect", { class: kind, x: a, y: b, width: c - a, height: d - b });
+  return svg("svg", { class: "box", viewBox: `${x1} ${y1} ${x2 - x1} ${y2 - y1}`, "aria-hidden": "true" },
+    ...[given && rect(given, "casing"), given && rect(given, "line on-given"), suggested && rect(suggested, "casing"), suggested && rect(suggested, "line on-better")]);
 }
 
 function pairOf({ given, suggested }) {

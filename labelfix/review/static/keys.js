@@ -45,7 +45,7 @@ export class Keyboard {
 
   // Whoever went to a button by Tab wants Enter, Space and Tab to do what they do at buttons.
   #isForButton(event, action) {
-    if (!event.target.closest("button, [role=option], summary")) return false;
+    if (!event.target.closest("button, .boxes [role=option]")) return false;
     if (["Enter", " "].includes(event.key)) return true;
     return event.key === "Tab" && action.startsWith("cycle");
   }

@@ -2,9 +2,9 @@
 
 import { byId, el, newId, notify, plural, say } from "./dom.js";
 import { Grid } from "./grid.js";
-import { Keyboard, shown } from "./keys.js";
+import { Keyboard, keyOf, shown } from "./keys.js";
 import { get, Outbox } from "./outbox.js";
-import { cells, Panel } from "./panel.js";
+import { cells, Panel, verdict } from "./panel.js";
 import { Queue } from "./queue.js";
 import { Search } from "./search.js";
 import { Stage } from "./stage.js";
@@ -12,7 +12,6 @@ import { acceptWords, nameOf, setClasses, stateWords } from "./words.js";
 
 const boot = JSON.parse(byId("boot").textContent);
 const isBoxes = boot.run.of === "boxes";
-const ADVANCING = new Set(["accept", "keep", "skip", "flag"]);
 const EDITS = new Set(["set_label", "set_box", "add_box", "delete", "mark"]);
 const POLL = 4000;
 
@@ -26,7 +25,7 @@ let newest = null; // class of the last new box
 
 const keyboard = new Keyboard(boot.actions, boot.keys, () => (grid.isOpen ? "grid" : stage.editing || stage.drawing ? "box" : "item"), act);
 const stage = new Stage(byId("stage"), { choose, commit, draw });
-const panel = new Panel(byId("panel"), keyboard, { act, setClass, choose: (id) => choose(id, false) });
+const panel = new Panel(byId("panel"), keyboard, { act, setClass, isSettled, choose: (id) => choose(id, false) });
 const search = new Search(boot.classes);
 const outbox = new Outbox(boot.run.id, { change: showSaved, done, refused });
 const grid = new Grid(keyboard, outbox, { act, open: leaveGridFor });
@@ -53,6 +52,7 @@ async function show() {
   if (!entry) {
     panel.renderEnd(progress);
     stage.show({ key: null, picture: null }, null, [], null);
+    stage.corner.replaceChildren();
     return;
   }
   before = false;
@@ -81,7 +81,11 @@ function render() {
     numbered: numbered(entry), boxes: isBoxes ? boxesOf(entry) : [], chosen: stage.chosen,
     position: `${queue.index + 1} of those fetched so far`,
   });
-  byId("stage").classList.toggle("before", before);
+  for (const [action, on] of [["overlays", stage.shown.overlays], ["predictions", stage.shown.predictions], ["before", before]]) {
+    byId("stage").querySelector(`[data-view=${action}]`)?.setAttribute("aria-pressed", String(on));
+  }
+  const given = before && el("p", { class: "state skipped" }, "As it was given");
+  stage.corner.replaceChildren(...[given || verdict(entry)].filter(Boolean));
 }
 
 function redraw() {
@@ -208,12 +212,17 @@ function toOpen() {
   }
 }
 
+// Whether it was accepted or changed already: what was decided is not decided again.
+function isSettled(entry) {
+  const last = entry.pending ?? entry.state?.action;
+  return last === "accept" || EDITS.has(last);
+}
+
 function accept() {
   const entry = queue.current;
   if (!entry) return;
-  const last = entry.pending ?? entry.state?.action;
-  if (last === "accept" || EDITS.has(last)) {
-    toOpen(); // what was decided is not decided again
+  if (isSettled(entry)) {
+    toOpen();
   } else if (entry.acceptable) {
     decideAndGo("accept");
   } else {
@@ -231,7 +240,11 @@ function setClass(label) {
   const subject = target();
   const box = stage.boxes.find(({ id }) => id === subject);
   if (!box || box.gone) return;
-  if (subject !== entry.subject) newest = label;
+  if (box.role === "added") newest = label;
+  if (box.label === label && entry.kind !== "missing") {
+    if (subject === entry.subject && !isSettled(entry)) decideAndGo("keep");
+    return;
+  }
   change(subject, { label, box: box.box });
   decide("set_label", { subject, label });
   redraw();
@@ -495,6 +508,7 @@ function move(by) {
 function toggle(what) {
   stage.shown[what] = !stage.shown[what];
   stage.render();
+  render();
   const names = { overlays: "Boxes", predictions: "What the detector sees:" };
   notify(`${names[what]} ${stage.shown[what] ? "shown" : "hidden"}`);
 }
@@ -540,10 +554,15 @@ function showHelp() {
   const sections = [["Looking at one item", "item"], ["Editing a box", "box"], ["In the grid", "grid"]];
   const used = new Set();
   const tables = sections.filter(([, place]) => isBoxes || place !== "box").map(([title, place]) => {
-    const rows = here.filter(({ name, places }) => places.includes(place) && !used.has(name) && boot.keys[name].length);
-    for (const { name } of rows) used.add(name);
-    return el("section", {}, el("h3", {}, title), el("dl", {}, ...rows.flatMap(({ name, says }) => [
-      el("dt", {}, ...boot.keys[name].map((key) => el("kbd", {}, shown(key)))), el("dd", {}, says)])));
+    const rows = new Map(); // what is done: by which keys; numbers and arrows share a row
+    for (const { name, places, says } of here) {
+      if (!places.includes(place) || used.has(name)) continue;
+      used.add(name);
+      const what = says.replace(/ numbered \d$/, " of that number").replace(/ (left|right|up|down)$/, "");
+      rows.set(what, [...(rows.get(what) ?? []), ...boot.keys[name]]);
+    }
+    return el("section", {}, el("h3", {}, title), el("dl", {}, ...[...rows].filter(([, keys]) => keys.length).flatMap(([what, keys]) => [
+      el("dt", {}, ...keys.map((key) => el("kbd", {}, shown(key)))), el("dd", {}, what)])));
   });
   dialog.replaceChildren(
     el("h2", {}, "Keys"),
@@ -567,13 +586,15 @@ function setTheme(theme) {
 
 // ---- the beginning
 
+byId("stage").append(panel.tools(isBoxes));
+
 for (const button of document.querySelectorAll("[data-do]")) {
   button.addEventListener("click", () => act(button.dataset.do));
   const key = keyboard.first(button.dataset.do in boot.keys ? button.dataset.do : "");
   if (key) button.title = `${button.title || button.textContent} (${key})`;
 }
 byId("help").addEventListener("keydown", (event) => {
-  if (event.key === "?") byId("help").close();
+  if (boot.keys.help.includes(keyOf(event))) byId("help").close();
 });
 addEventListener("beforeunload", () => stage.settle());
 

@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 import { acceptWords, keepWords, KINDS, nameOf, PENDING, percent, stateWords } from "./words.js";
 
 export class Panel {
-  // act(action), setClass(label), choose(subject), leap(key)
+  // act(action), setClass(label), choose(subject), isSettled(entry): whether Enter only goes on
   constructor(element, keyboard, does) {
     this.element = element;
     this.keyboard = keyboard;
@@ -32,6 +32,14 @@ export class Panel {
         "Going back with the arrow keys still works."),
       this.#button("previous", "Back"),
     );
+  }
+
+  // What changes the view alone, for a corner of the picture.
+  tools(isBoxes) {
+    const tools = [["zoom_out", "−"], ["zoom_in", "+"], ["zoom_fit", "Zoom"]];
+    if (isBoxes) tools.push(["overlays", "Boxes"], ["predictions", "Detector"], ["before", "As given"]);
+    return el("div", { class: "tools", role: "toolbar", "aria-label": "View" },
+      ...tools.map(([action, text]) => this.#button(action, text, { "data-view": action })));
   }
 
   // A button that says its key.
@@ -62,19 +70,16 @@ export class Panel {
   }
 
   #decide(entry) {
-    const said = entry.pending
-      ? el("p", { class: "state saving" }, `${PENDING[entry.pending]} – saving…`)
-      : entry.state && el("p", { class: `state ${entry.state.outcome}` }, stateWords(entry));
+    const forward = this.does.isSettled(entry) ? "Next" : entry.acceptable && acceptWords(entry);
     return el("div", { class: "decide" },
-      said,
-      entry.acceptable && this.#button("accept", acceptWords(entry), { class: "main" }),
-      this.#button("keep", keepWords(entry), { class: entry.acceptable ? "second" : "main" }));
+      forward && this.#button("accept", forward, { class: "main" }),
+      this.#button("keep", keepWords(entry), { class: forward ? "second" : "main" }));
   }
 
   #more(entry, isBoxes) {
     const tools = isBoxes
-      ? [["edit", "Edit"], ["new", "New"], ["delete", "Delete"], ["group", "Group"], ["ignore", "Ignore"], ["predictions", "Detector"], ["overlays", "Hide"], ["before", "Before"], ["zoom_fit", "Zoom"]]
-      : [["several", "Several"], ["none", "None"], ["zoom_fit", "Zoom"]];
+      ? [["edit", "Edit"], ["new", "New"], ["delete", "Delete"], ["group", "Group"], ["ignore", "Ignore"]]
+      : [["several", "Several"], ["none", "None"]];
     return el("div", { class: "more" },
       ...[["skip", "Skip"], ["flag", "Flag"], ...tools].map(([action, text]) => this.#button(action, text)));
   }
@@ -101,7 +106,7 @@ export class Panel {
     return el("div", { class: "boxes" },
       el("h3", {}, `Boxes (${listed.length})`),
       el("ul", { role: "listbox", "aria-label": "Boxes" }, ...listed.map((box) => el("li", {
-        role: "option", tabindex: "0", "aria-selected": String(box.id === chosen), class: `${box.role}${box.gone ? " gone" : ""}`,
+        role: "option", tabindex: "0", "aria-selected": String(box.id === chosen), class: `${{ issue: "own", added: "new" }[box.role] ?? ""}${box.gone ? " gone" : ""}`,
         onclick: () => this.does.choose(box.id),
         onkeydown: (event) => event.key === "Enter" && this.does.choose(box.id),
       }, box.text || nameOf(box.label), box.note && el("i", {}, box.note)))));
@@ -114,6 +119,12 @@ export class Panel {
         item.row === null ? null : el("img", { src: `picture/${item.row}?size=160`, alt: "", width: 76, height: 76, draggable: "false" }),
         el("span", { class: item.label === entry.given ? "is-given" : item.label === entry.suggested ? "is-better" : null }, nameOf(item.label))))))));
   }
+}
+
+// What was decided, for the corner of the picture: it moves nothing on the panel.
+export function verdict(entry) {
+  if (entry.pending) return el("p", { class: "state saving" }, `${PENDING[entry.pending]} – saving…`);
+  return entry.state && el("p", { class: `state ${entry.state.outcome}` }, stateWords(entry));
 }
 
 // The cells of a table's row, where there is no image.

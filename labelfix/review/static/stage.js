@@ -19,7 +19,8 @@ export class Stage {
     this.patch = el("img", { class: "patch", alt: "", hidden: true });
     this.overlay = svg("svg", { class: "overlay", role: "group", "aria-label": "Boxes" });
     this.words = el("p", { class: "words", hidden: true });
-    this.element.append(this.holder, this.overlay, this.words);
+    this.corner = el("div", { class: "corner" });
+    this.element.append(this.holder, this.overlay, this.words, this.corner);
     this.view = { x: 0, y: 0, scale: 1 };
     this.size = [1, 1];
     this.boxes = [];
@@ -176,9 +177,9 @@ export class Stage {
     if (box.gone) group.append(svg("path", { class: "line", d: `M${x1} ${y1}L${x2} ${y2}M${x2} ${y1}L${x1} ${y2}` }));
     const important = box.role === "issue" || box.role === "suggested" || isChosen;
     if (box.text && (important || (few && x2 - x1 > 28))) {
-      const below = box.role === "suggested";
-      const ty = below ? Math.min(y2 + 15, this.#room[1] - 5) : Math.max(y1 - 5, 13);
-      group.append(svg("text", { x: Math.max(x1, 4), y: ty }, box.text));
+      const ty = { suggested: Math.min(y2 + 15, this.#room[1] - 5), prediction: y2 - 4 }[box.role] ?? Math.max(y1 - 5, 13);
+      const tx = box.role === "prediction" ? x1 + 4 : Math.max(x1, 4);
+      group.append(svg("text", { x: tx, y: ty }, box.text));
     }
     return group;
   }
