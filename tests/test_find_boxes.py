@@ -427,16 +427,22 @@ def test_a_detector_is_trained_where_no_predictions_are_given(
 ) -> None:
     _, table, _ = scenes()
 
-    def train(dataset: Dataset, model: str, folds: int, *_: object, **__: object) -> BoxPredictions:
+    def train(dataset: Dataset, model: str, folds: int, *_: object, **more: Any) -> BoxPredictions:
         fold = dataset.items.select("item_id", fold=pl.lit(0, pl.Int32))
-        return BoxPredictions(table, dataset.class_names, fold, model, {"folds": folds})
+        details = {"folds": folds, **{name: more[name] for name in ("no_train", "class_map")}}
+        return BoxPredictions(table, dataset.class_names, fold, model, details)
 
-    monkeypatch.setattr("labelfix.predict.out_of_fold", train)
+    monkeypatch.setattr("labelfix.predict.out_of_fold_boxes", train)
     options = FindOptions(path=str(folder / "data.yaml"), model="yolo11n.yaml", folds=3)
     run = find(options, tmp_path / "run")
     assert run.info.models[0].name == "yolo11n.yaml"
-    assert run.info.models[0].details == {"folds": 3}
+    assert run.info.models[0].details["folds"] == 3
+    assert not run.info.models[0].details["no_train"]
     assert open_run(run.path).folds is not None
+    options = FindOptions(path=options.path, model="a.pt", train=False, class_map=("kitty=cat",))
+    details = find(options, tmp_path / "run").info.models[0].details
+    assert details["no_train"]
+    assert details["class_map"] == {"kitty": "cat"}
 
 
 def test_images_are_listed_by_all_that_is_in_them(folder: Path, tmp_path: Path) -> None:

@@ -65,9 +65,10 @@ def predict(
     dataset: Dataset, options: FindOptions, store: Path, progress: Progress | None
 ) -> BoxPredictions:
     """Train the detector by cross-validation, or let one that never saw the images predict them."""
-    from labelfix.predict import out_of_fold
+    from labelfix.formats.detections import read_class_map
+    from labelfix.predict import out_of_fold_boxes
 
-    return out_of_fold(  # type: ignore[return-value] # what it gives for boxes
+    return out_of_fold_boxes(
         dataset,
         options.model,
         options.folds,
@@ -77,6 +78,8 @@ def predict(
         jobs=options.jobs,
         store=store,
         progress=progress,
+        no_train=not options.train,
+        class_map=read_class_map(options.class_map) or None,
     )
 
 
