@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from labelfix.errors import InputError
-from labelfix.folds import assign_folds, merge_groups
+from labelfix.folds import assign_folds, merge_groups, stratify_by_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -189,3 +189,60 @@ def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(InputError) as error:
         assign_folds([3, 3], 5)
     assert len(error.value.problems) == 2
+
+
+@st.composite
+def count_problems(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.int64], int, int]:
+    n_folds = draw(st.integers(2, 6))
+    n = draw(st.integers(n_folds, 80))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    counts = rng.poisson(draw(st.floats(0, 3)), (n, draw(st.integers(1, 8))))
+    groups = rng.integers(0, draw(st.integers(1, 2 * n)), n)
+    groups[:n_folds] = -1 - np.arange(n_folds)
+    return counts, groups, n_folds, draw(st.integers(0, 99))
+
+
+@given(count_problems())
+def test_by_counts_every_fold_has_an_item_and_no_group_is_split(
+    problem: tuple[NDArray[np.int64], NDArray[np.int64], int, int],
+) -> None:
+    counts, groups, n_folds, seed = problem
+    fold = stratify_by_counts(counts, n_folds, groups=groups, seed=seed)
+    assert fold.dtype == np.int32
+    assert set(fold.tolist()) == set(range(n_folds))
+    for group in np.unique(groups):
+        assert len(set(fold[groups == group].tolist())) == 1
+    assert (stratify_by_counts(counts, n_folds, groups=groups, seed=seed) == fold).all()
+
+
+def test_by_counts_rare_classes_are_spread_where_chance_would_not() -> None:
+    rng = np.random.default_rng(0)
+    rates = np.array([5.0, 1.0, 0.2, 0.05, 0.01])
+    ours: list[NDArray[np.float64]] = []
+    chance: list[NDArray[np.float64]] = []
+    for seed in range(10):
+        counts = rng.poisson(rates * rng.gamma(0.5, 2, (1000, 1)))
+        for folds, spreads in (
+            (stratify_by_counts(counts, 5, seed=seed), ours),
+            (rng.permutation(1000) % 5, chance),
+        ):
+            sums = np.array([counts[folds == k].sum(axis=0) for k in range(5)])
+            spreads.append(np.ptp(sums, axis=0) / sums.mean(axis=0))
+    assert (np.max(ours, axis=0)[:4] < [0.05, 0.05, 0.05, 0.2]).all()
+    assert (np.mean(ours, axis=0) < np.mean(chance, axis=0) / 2).all()
+
+
+def test_by_counts_empty_images_even_out_the_sizes() -> None:
+    counts = np.zeros((100, 3), dtype=np.int64)
+    counts[:7] = np.arange(21).reshape(7, 3)
+    for seed in range(5):
+        assert set(np.bincount(stratify_by_counts(counts, 5, seed=seed)).tolist()) == {20}
+
+
+def test_by_counts_complaints_name_what_is_wrong() -> None:
+    with pytest.raises(InputError, match="numbers below 0"):
+        stratify_by_counts([[1], [-1]], 2)
+    with pytest.raises(InputError, match="3 folds for 2 items"):
+        stratify_by_counts([[1], [1]], 3)
+    with pytest.raises(InputError, match="1 group "):
+        stratify_by_counts([[1], [1]], 2, groups=[0, 0])

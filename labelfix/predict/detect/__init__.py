@@ -157,7 +157,7 @@ def predict_untrained(
         store=None if store is None else Path(store),
         progress=progress,
     )
-    names = tuple(found["label"].cat.get_categories())
+    names = tuple(found["label"].dtype.categories)
     target = _targets(names, dataset.class_names, dict(class_map or {}))
     _warn_of_unknown(target, dataset)
     return BoxPredictions(

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     Tell = Callable[[str, int, int], None]
 
 
+class Refusal(Exception):  # noqa: N818 # it is what the user is told, no failure of ours
+    """Something wrong with what was given."""
+
+
 class Boxes(YOLODataset):  # type: ignore[misc] # ultralytics ships no types that mypy may follow
     """Images where they are, and their boxes from tables.
 
@@ -133,7 +137,7 @@ def load(weights: str) -> Any:
     """Load a detection model from a file, or refuse it."""
     model, _ = load_checkpoint(weights)
     if not isinstance(model, DetectionModel) or getattr(model, "task", "detect") != "detect":
-        raise SystemExit(f"{weights} holds no detection model but a {type(model).__name__}")
+        raise Refusal(f"{weights}, which holds no detection model but a {type(model).__name__}")
     return model
 
 
@@ -197,7 +201,7 @@ def predict(model: Any, task: dict[str, Any], folder: Path, tell: Tell) -> pl.Da
             images["path"][row] for row, image in zip(rows, pixels, strict=True) if image is None
         ]
         if broken:
-            raise SystemExit(f"cannot decode {', '.join(broken)}")
+            raise Refusal(f"images that OpenCV cannot decode: {', '.join(broken)}")
         for row, result in zip(rows, predictor(pixels), strict=True):
             tables.append(table(row, result))
         done += len(rows)
@@ -233,8 +237,29 @@ def names_of(model: Any) -> list[str]:
     return [str(model.names[k]) for k in range(len(model.names))]
 
 
-def main() -> None:
+def work(folder: Path, tell: Tell) -> None:
     """Do the task of a folder."""
+    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    if "fetch" in task:
+        fetch(Path(task["fetch"]))
+        return
+    task["device"] = task["device"] or ("0" if torch.cuda.is_available() else "cpu")
+    model = train(task, folder, tell) if task["names"] else load(task["weights"])
+    predict(model, task, folder, tell).write_parquet(folder / "found.parquet")
+    (folder / "names.json").write_text(json.dumps(names_of(model)), encoding="utf-8")
+
+
+def fetch(file: Path) -> None:
+    """Fetch weights that Ultralytics knows by their name."""
+    from ultralytics.utils.downloads import attempt_download_asset
+
+    attempt_download_asset(file)
+    if not file.exists():
+        raise Refusal(f"no weights called {file.name}, here or at Ultralytics")
+
+
+def main() -> None:
+    """Do the task of the folder that is named, and say what was wrong with it."""
     folder = Path(sys.argv[1])
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints from here on does not speak to our parent
@@ -242,18 +267,10 @@ def main() -> None:
     def tell(what: str, done: int, total: int) -> None:
         print(json.dumps([what, done, total]), file=channel, flush=True)
 
-    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-    if "fetch" in task:
-        from ultralytics.utils.downloads import attempt_download_asset
-
-        attempt_download_asset(task["fetch"])
-        if not Path(task["fetch"]).exists():
-            raise SystemExit(f"no weights called {Path(task['fetch']).name} could be fetched")
-        return
-    task["device"] = task["device"] or ("0" if torch.cuda.is_available() else "cpu")
-    model = train(task, folder, tell) if task["names"] else load(task["weights"])
-    predict(model, task, folder, tell).write_parquet(folder / "found.parquet")
-    (folder / "names.json").write_text(json.dumps(names_of(model)), encoding="utf-8")
+    try:
+        work(folder, tell)
+    except Refusal as refusal:
+        (folder / "refusal.txt").write_text(str(refusal), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -193,6 +193,9 @@ class Ultralytics:
 
     def fit_predict(self, data: Scenes, job: DetectJob, progress: Progress | None) -> pl.DataFrame:
         """Train and predict in a child process."""
+        if not len(job.train) and self.weights.endswith(".yaml"):
+            found_it = f"{self.weights}, a model that has learned nothing"
+            raise InputError(Problem("model", found_it, "weights, a .pt file"))
         with tempfile.TemporaryDirectory(prefix="labelfix-") as work:
             folder = Path(work)
             order = _order(data, job.test)
@@ -260,8 +263,9 @@ def _run(folder: Path, task: dict[str, Any], progress: Progress | None, *, offli
     (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
     call = [sys.executable, "-m", CHILD, str(folder)]
     log = folder / "log.txt"
-    with log.open("wb") as errors:
-        child = subprocess.Popen(  # noqa: S603 # our own module, in our own interpreter
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(  # noqa: S603 # our own module, in our own interpreter
             call,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -270,17 +274,20 @@ def _run(folder: Path, task: dict[str, Any], progress: Progress | None, *, offli
             cwd=folder,
             text=True,
             encoding="utf-8",
-        )
+        ) as child,
+    ):
         try:
             for line in child.stdout or ():
                 what, done, total = json.loads(line)
                 if progress:
                     progress(what, done, total)
-            status = child.wait()
-        finally:
+        except BaseException:
             child.kill()
-            child.wait()
-    if status:
+            raise
+    refusal = folder / "refusal.txt"
+    if refusal.exists():
+        raise InputError(Problem("model", refusal.read_text(encoding="utf-8")))
+    if child.returncode:
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise RuntimeError("Ultralytics failed:\n" + "\n".join(said[-20:]))
 
