@@ -352,6 +352,34 @@ def test_conflicts_are_kept_listed_and_applied_only_as_preferred() -> None:
     assert corrections(replay, GIVEN).conflicts.is_empty(), "bob changed his mind"
 
 
+def test_a_new_box_that_two_reviewers_draw_is_added_once_or_contested() -> None:
+    def draw(who: str, label: str, box: tuple[float, ...] = BOX) -> Decision:
+        after = State(label, box)  # type: ignore[arg-type] # four corners
+        return event("add_box", "a.png", who, annotation_id=None, after=after)
+
+    near = (1.0, 2.0, 30.0, 41.0)
+    made = corrections(replayed(draw("ann", "dog"), draw("bob", "dog", near)), GIVEN)
+    assert made.table["y2"].to_list() == [40.0]
+    assert made.conflicts.is_empty()
+    replay = replayed(draw("ann", "dog"), draw("bob", "cow", near))
+    assert corrections(replay, GIVEN).table.is_empty()
+    assert corrections(replay, GIVEN).conflicts["reviewers"].to_list() == [["ann", "bob"]]
+    assert corrections(replay, GIVEN, prefer=["bob"]).table["label"].to_list() == ["cow"]
+    one_hand = replayed(draw("ann", "dog"), draw("ann", "dog", near))
+    assert corrections(one_hand, GIVEN).table.height == 2, "as one reviewer wants it"
+
+
+def test_a_class_takes_the_place_of_a_mark_of_the_class_and_the_other_way_round() -> None:
+    both = Mark("multi_label", ("cat", "dog"))
+    made = corrections(replayed(event("mark", "7", mark=both), event("set_label", "7")), GIVEN)
+    assert (made.table.height, made.marks.height) == (1, 0)
+    made = corrections(replayed(event("set_label", "7"), event("mark", "7", mark=both)), GIVEN)
+    assert (made.table.height, made.marks.height) == (0, 1)
+    group = replayed(event("mark", "7", mark=Mark("group")), event("set_label", "7"))
+    made = corrections(group, GIVEN)
+    assert (made.table.height, made.marks.height) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

@@ -92,7 +92,11 @@ def corrections(
     [('set_label', 'a', 'dog')]
     """
     conflicts = replay.conflicts(same_box)
-    settled = list(_settled(replay, {one.subject for one in conflicts}, prefer))
+    contested = {verdict.subject for one in conflicts for verdict in one.verdicts}
+    twins = {two.subject for one, two in replay.twins(same_box) if one.subject not in contested}
+    settled = [
+        one for one in _settled(replay, contested, prefer) if one.subject not in twins - contested
+    ]
     rows = [row for verdict in settled for row in _rows(verdict)]
     marks = [
         (last.item_id, last.annotation_id, one.mark.kind, list(one.mark.labels), last.reviewer)

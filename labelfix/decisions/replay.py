@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -286,14 +287,30 @@ class Replay:
         return tuple(found)
 
     def conflicts(self, same_box: float = SAME_BOX) -> list[Conflict]:
-        """Subjects of which reviewers say different things."""
+        """List subjects, and new boxes at one place, of which reviewers say different things."""
         found = []
         for subject, by_reviewer in self.sessions.items():
             if len(by_reviewer) > 1:
                 verdicts = tuple(v for v in self.verdicts(subject) if v.decided)
                 if any(not agree(verdicts[0], other, same_box) for other in verdicts[1:]):
                     found.append(Conflict(subject, verdicts))
+        for one, other in self.twins(same_box):
+            if not agree(one, other, same_box):
+                found.append(Conflict(one.subject, (one, other)))
         return found
+
+    def twins(self, same_box: float = SAME_BOX) -> Iterator[tuple[Verdict, Verdict]]:
+        """Yield new boxes that two reviewers put at one place, each for itself."""
+        added: dict[str | None, list[Verdict]] = {}
+        for subject in self.sessions:
+            for one in self.verdicts(subject):
+                if one.outcome == "added" and one.box is not None:
+                    added.setdefault(one.last.item_id, []).append(one)
+        for of_item in added.values():
+            for one, other in combinations(of_item, 2):
+                elsewhere = one.subject == other.subject or one.reviewer == other.reviewer
+                if not elsewhere and _same(one.box, other.box, same_box):
+                    yield one, other
 
     def _fold(self, events: Sequence[Decision]) -> dict[str, list[Verdict]]:
         """Fold what was said of one subject, by reviewer; a blind repeat begins a new verdict."""
@@ -333,15 +350,26 @@ def _fold(events: Sequence[Decision]) -> Verdict:
             is_there = one.annotation_id is not None
             outcome = "deleted" if action != "keep" and is_there else "kept"
             continue
+        if action == "accept":
+            mark = None
         if one.after is not None:
             label, box = one.after.label or label, one.after.box or box
-        mark = one.mark or (mark if action != "accept" else None)
+            if one.after.label is not None and _is_of_class(mark):
+                mark = None
+        if one.mark is not None:
+            mark = one.mark
+            label = None if _is_of_class(mark) else label
         if mark is not None:
             outcome = "marked"
         else:
             outcome = "added" if one.annotation_id is None else "changed"
     seconds = [one.seconds for one in events if one.seconds is not None]
     return Verdict(last.subject, outcome, label, box, mark, last, sum(seconds) if seconds else None)
+
+
+def _is_of_class(mark: Mark | None) -> bool:
+    """Whether a mark says what no single class can, and so takes the place of one."""
+    return mark is not None and mark.kind in ("multi_label", "none_of_the_classes")
 
 
 def _is_deletion(decision: Decision) -> bool:
