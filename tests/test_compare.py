@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.stats import kendalltau, rankdata
 from sklearn.metrics import top_k_accuracy_score
 
@@ -29,6 +30,7 @@ from labelfix.run.comparison import compare
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conftest import Paint
     from numpy.typing import NDArray
 
 
@@ -383,6 +385,67 @@ def test_names_cannot_break_the_page() -> None:
     page = comparison_page(compared(data, draws=0))
     assert "<script>" not in page
     assert "a\\|b" in page
+
+
+# Models that are run
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network of torchvision for two classes, untrained."""
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    path: Path = tmp_path_factory.mktemp("weights") / "small.pth"
+    network = torchvision.models.get_model("squeezenet1_1", weights=None, num_classes=2)
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def test_a_local_checkpoint_answers_as_torchvision_does(
+    tmp_path: Path, paint: Paint, checkpoint: Path
+) -> None:
+    import torch
+    import torchvision
+
+    for k in range(6):
+        paint(tmp_path / "in" / "ab"[k % 2] / f"{k}.png", k, (300, 200))
+    name = f"torchvision:squeezenet1_1={checkpoint}"
+    found = compare([], {}, images=tmp_path / "in", models=[name], out=tmp_path / "out", draws=0)
+    network = torchvision.models.get_model("squeezenet1_1", weights=None, num_classes=2).eval()
+    network.load_state_dict(torch.load(checkpoint, weights_only=True))
+    prepare = torchvision.models.get_model_weights("squeezenet1_1").DEFAULT.transforms()
+    right = []
+    for path in sorted((tmp_path / "in").rglob("*.png")):
+        with Image.open(path) as image, torch.inference_mode():
+            answer = int(network(prepare(image.convert("RGB"))[None]).argmax())
+        right.append("ab"[answer] == path.parent.name)
+    row = found.accuracy.row(0, named=True)
+    assert (row["model"], row["variant"]) == (name, "original")
+    assert row["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_models_that_cannot_be_run_say_why(
+    tmp_path: Path, paint: Paint, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k in range(6):
+        paint(tmp_path / "in" / "abc"[k % 3] / f"{k}.png", k)
+    (tmp_path / "broken.pth").write_text("no weights")
+
+    def told(model: str) -> str:
+        call = ["compare", "--images", str(tmp_path / "in"), "--model", model]
+        assert main([*call, "--out", str(tmp_path / "out")]) == 2
+        return capsys.readouterr().err
+
+    assert "2 classes; expected the 3 classes" in told(f"torchvision:squeezenet1_1={checkpoint}")
+    assert "does not load" in told(f"torchvision:resnet18={checkpoint}")
+    assert "does not load" in told(f"torchvision:resnet18={tmp_path / 'broken.pth'}")
+    assert "does not load" in told(f"torchvision:resnet18={tmp_path / 'missing.pth'}")
+    assert "one of torchvision's" in told("torchvision:resnet81")
+    assert "torchvision:ARCHITECTURE" in told("resnet18")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="models, and no images"):
+        compare([], {}, models=["torchvision:resnet18"], out=tmp_path / "out")
 
 
 # The stored predictions of 34 models

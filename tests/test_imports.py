@@ -37,6 +37,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 ADAPTERS: dict[str, set[str]] = {
     "torch": {
+        "predict/classify.py",
         "predict/detect/torchvision.py",
         "predict/detect/ultralytics.py",
         "predict/embed.py",

@@ -33,24 +33,42 @@ def compare(
     context: typer.Context,
     *,
     predictions: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="FILES",
             help="Predictions (.npy, .npz, .csv, .parquet), or a quoted pattern; repeat for more.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     labels: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="NAME=FILE",
             help="A version of the labels; the first is the original. Repeat for more.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     corrections: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=FILE",
             help="A version that is the original but for the items in this list.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Dataset of images whose labels are the original, for --model to classify.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also run torchvision:ARCHITECTURE, or torchvision:ARCHITECTURE=CHECKPOINT.",
             show_default=False,
         ),
     ] = None,
@@ -97,9 +115,11 @@ def compare(
     with Bars(quiet=quiet) as bars, warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", LabelfixWarning)
         found = compare_files(
-            predictions,
-            _named(labels, "labels"),
+            predictions or [],
+            _named(labels or [], "labels"),
             _named(corrections or [], "corrections"),
+            images=images,
+            models=model or [],
             out=out,
             class_names=None if classes is None else classes.read_text("utf-8").splitlines(),
             id=id_column,

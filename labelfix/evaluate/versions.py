@@ -97,6 +97,7 @@ def read_material(
     *,
     class_names: Sequence[str] | None = None,
     id: str | None = None,  # noqa: A002 # the word that users look for
+    dataset: Dataset | None = None,
     more: Sequence[Answers] = (),
 ) -> Material:
     """Read models' predictions and versions of the labels.
@@ -117,6 +118,8 @@ def read_material(
         In the order of the class numbers; None: as the predictions' columns are called, or sorted.
     id
         Column of ids of the tables; None for item_id or id.
+    dataset
+        Whose given labels are the first version, called `original`.
     more
         Models whose answers are at hand.
 
@@ -151,6 +154,11 @@ def read_material(
         for name in changes
         if name in versions
     ]
+    if dataset is not None:
+        if "original" in versions:
+            found = "a version called 'original', which is the dataset's"
+            problems.append(Problem("labels", found, "another name"))
+        versions = {"original": _version_of(dataset), **versions}
     if not versions:
         problems.append(Problem("labels", "no version", "at least the original"))
     if not models and not problems:
@@ -167,7 +175,8 @@ def read_material(
     versions |= {name: each(_changed, original, one, base) for name, one in changes.items()}
     if problems:
         raise InputError(problems)
-    known = _class_names(models, [*versions.values()], class_names)
+    named = None if dataset is None else dataset.class_names
+    known = _class_names(models, [*versions.values()], class_names, named)
     numbered = {one.name: each(_numbered_answers, one, known) for one in models}
     sets = {name: each(_label_sets, one, known) for name, one in versions.items()}
     if problems:
@@ -358,6 +367,11 @@ def _read_version(path: Path, id: str | None, is_change: bool) -> _Version:  # n
     return _Version(where, _as_lists(values, where), ids)
 
 
+def _version_of(dataset: Dataset) -> _Version:
+    labels = dataset.annotations["label"].reshape((-1, 1)).arr.to_list()
+    return _Version("the dataset", labels, dataset.items["item_id"])
+
+
 def _from_json(path: Path) -> tuple[pl.Series | None, pl.Series]:
     try:
         content = msgspec.json.decode(path.read_bytes())
@@ -455,14 +469,17 @@ def _changed(original: _Version, change: _Version, base: pl.Series | None) -> _V
 
 
 def _class_names(
-    models: Sequence[Answers], versions: Sequence[_Version], given: Sequence[str] | None
+    models: Sequence[Answers],
+    versions: Sequence[_Version],
+    given: Sequence[str] | None,
+    otherwise: tuple[str, ...] | None,
 ) -> tuple[str, ...] | None:
     """Agree on what class numbers stand for."""
     if given is not None:
         return tuple(given)
     told = next((model.class_names for model in models if model.class_names), None)
-    if told is not None:
-        return told
+    if told is not None or otherwise is not None:
+        return told or otherwise
     texts = pl.concat([one.labels.explode().drop_nulls() for one in versions])
     answered = [pl.Series(one.top.ravel()) for one in models if one.top.dtype.kind == "U"]
     if not answered and texts.cast(pl.Int64, strict=False).null_count() == 0:

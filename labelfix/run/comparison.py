@@ -11,7 +11,9 @@ from labelfix._version import __version__
 from labelfix.atomic import replacing
 from labelfix.errors import InputError, Problem
 from labelfix.evaluate.compare import compare_models
-from labelfix.evaluate.versions import read_material
+from labelfix.evaluate.versions import Answers, read_material
+from labelfix.formats import read
+from labelfix.predict.classify import classifier
 from labelfix.report.comparison import comparison_page
 from labelfix.report.plots import rank_chart
 from labelfix.run.record import versions as package_versions
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from labelfix.evaluate.compare import Comparison, Drop
+    from labelfix.schema import Dataset
 
 __all__ = ["compare", "write_comparison"]
 
@@ -33,6 +36,8 @@ def compare(
     corrections: Mapping[str, str | Path] | None = None,
     *,
     out: str | Path,
+    images: str | Path | None = None,
+    models: Sequence[str] = (),
     class_names: Sequence[str] | None = None,
     id: str | None = None,  # noqa: A002 # the word that users look for
     drop: Sequence[Drop] = ("mislabeled", "all"),
@@ -49,6 +54,10 @@ def compare(
     ----------
     predictions, labels, corrections, class_names, id
         As in `labelfix.evaluate.versions.read_material`.
+    images
+        A dataset of images whose given labels are the first version, for `models` to classify.
+    models
+        As `labelfix.predict.classify.classifier` takes them.
     out
         Folder for the tables (CSV), comparison.md, ranks.svg and comparison.json, which is written
         last. A folder with other files is refused.
@@ -65,7 +74,16 @@ def compare(
     out = Path(out)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / RECORD).exists())):
         raise InputError(Problem(str(out), "other files", "a new folder, or one of a comparison"))
-    material = read_material(predictions, labels, corrections, class_names=class_names, id=id)
+    dataset = None if images is None else read(images, progress=progress)
+    material = read_material(
+        predictions,
+        labels,
+        corrections,
+        class_names=class_names,
+        id=id,
+        dataset=dataset,
+        more=_classified(dataset, models, progress),
+    )
     found = compare_models(
         material.answers,
         material.versions,
@@ -78,11 +96,29 @@ def compare(
     )
     given = {
         "predictions": [str(one) for one in predictions],
+        "images": None if images is None else str(images),
+        "models": list(models),
         "labels": {name: str(path) for name, path in labels.items()},
         "corrections": {name: str(path) for name, path in (corrections or {}).items()},
         "drop": list(drop),
     }
     write_comparison(found, out, given=given, command=command)
+    return found
+
+
+def _classified(
+    dataset: Dataset | None,
+    models: Sequence[str],
+    progress: Callable[[str, int, int], None] | None,
+) -> list[Answers]:
+    """Run the models over the images."""
+    if models and dataset is None:
+        raise InputError(Problem("models", "models, and no images", "a dataset of images"))
+    found = []
+    for name, model in [(name, classifier(name)) for name in models]:
+        assert dataset is not None  # noqa: S101 # for the type checker: looked at above
+        top, class_names = model.answers(dataset, progress=progress)
+        found.append(Answers(name, top, dataset.items["item_id"], class_names))
     return found
 
 
