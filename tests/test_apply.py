@@ -210,6 +210,20 @@ def test_the_diff_says_what_changes_and_writes_nothing(name: str, tmp_path: Path
     assert any(line.startswith(("+", "rename to dog/")) for line in lines[2:] + lines[-1:])
 
 
+@pytest.mark.parametrize("name", ["imagefolder", "yolo", "voc"])
+def test_the_other_files_of_the_dataset_come_along(name: str, tmp_path: Path) -> None:
+    path = MAKERS[name](tmp_path / "old")
+    for file in ("LICENSE", "ImageSets/Main/train.txt", ".git/config", "run/run.json", "run/x.npy"):
+        (tmp_path / "old" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "old" / file).write_text("mine")
+    dataset = labelfix.read(path)
+    new = apply_corrections(dataset, first_to_dog(dataset), tmp_path / "new").to
+    assert (new / "LICENSE").is_file()
+    assert (new / "ImageSets" / "Main" / "train.txt").is_file()
+    assert not (new / ".git").exists()
+    assert not (new / "run").exists()
+
+
 # ---------------------------------------------------------------- what is refused
 
 

@@ -32,6 +32,7 @@ LONG = 1000
 
 _BINARY = {".parquet", ".pq", ".arrow", ".feather", ".ipc"}
 _PIECES = re.compile(rb"(?<=\})[ \t]*,[ \t]*(?=\{)")
+_OUTLINE = re.compile(rb"""("segmentation"\s*:\s*)\[\[[^a-z"{}]{80,}?\]\]""")
 
 Change = tuple[int, int, int, int]
 """Old lines from, to, and new lines from, to."""
@@ -96,16 +97,18 @@ def _rows(path: str, work: Work) -> Iterator[str]:
 
 def _diff(path: str, old: bytes | None, new: bytes) -> Iterator[str]:
     pieces = max(map(len, chain(new.split(b"\n"), [b""]))) >= LONG
+    if pieces:
+        yield f"{path} has long lines; here each object has its own, and long segmentations are cut"
     one, other = (_lines(data, pieces=pieces) for data in (old or b"", new))
     yield "--- /dev/null" if old is None else f"--- a/{path}"
-    yield f"+++ b/{path}" + ("\t(shown object by object)" if pieces else "")
+    yield f"+++ b/{path}"
     for group in _grouped(list(_changes(one, other))):
         yield from _hunk(one, other, group)
 
 
 def _lines(data: bytes, *, pieces: bool) -> list[bytes]:
     if pieces:
-        data = _PIECES.sub(b",\n", data)
+        data = _OUTLINE.sub(rb"\1[[ ... ]]", _PIECES.sub(b",\n", data))
     return data.splitlines(keepends=True) if b"\n" in data else [data] if data else []
 
 

@@ -247,7 +247,7 @@ def _safe(path: PurePosixPath) -> str:
 def _carried(dataset: Dataset, corrections: pl.DataFrame) -> pl.DataFrame:
     if dataset.format == "imagefolder":
         return _all_files(dataset, corrections)
-    paths = pl.Series("source", _images(dataset), dtype=pl.String)
+    paths = pl.Series("source", [*_images(dataset), *_companions(dataset)], dtype=pl.String)
     root = dataset.root or Path()
     there = pl.Series([(root / path).is_file() for path in paths], dtype=pl.Boolean)
     paths = paths.filter(there)
@@ -265,6 +265,30 @@ def _images(dataset: Dataset) -> list[str]:
     return dataset.source["files"]["item_id"].drop_nulls().to_list()  # type: ignore[no-any-return] # a column of text
 
 
+def _companions(dataset: Dataset) -> list[str]:
+    """Other files in the folder of a dataset that has one to itself: lists, licences, masks."""
+    root = dataset.root or Path()
+    source = dataset.source
+    own = dataset.format == "voc" or (dataset.format == "yolo" and source["file"].parent == root)
+    if not own:
+        return []
+    written = {*source["files"]["path"], *(path for path, _ in source.get("others", ()))}
+    return _others(root, written.union(_images(dataset)))
+
+
+def _others(root: Path, known: set[str]) -> list[str]:
+    """Files below a folder that are not known, nor hidden, nor of labelfix."""
+    found = sorted(set(files_below(root)) - known - {APPLIED, MARKS})
+    runs = tuple(f"{path.removesuffix('run.json')}" for path in found if path.endswith("/run.json"))
+    return [
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.split("/"))
+        and not path.startswith(runs)
+        and (root / path).is_file()
+    ]
+
+
 def _left_out(dataset: Dataset, corrections: pl.DataFrame) -> pl.Series:
     """Images of rows that are left out, and of no others."""
     if dataset.format != "table" or "path" not in dataset.items.columns:
@@ -280,8 +304,6 @@ def _all_files(dataset: Dataset, corrections: pl.DataFrame) -> pl.DataFrame:
     from labelfix.formats.imagefolder import placed
 
     places = placed(dataset, corrections).rename({"item_id": "source", "path": "target"})
-    root = dataset.root or Path()
-    others = sorted(set(files_below(root)).difference(places["source"]) - {APPLIED, MARKS})
-    good = [path for path in others if (root / path).is_file()]
-    rest = pl.Series("source", good, dtype=pl.String)
+    others = _others(dataset.root or Path(), set(places["source"]))
+    rest = pl.Series("source", others, dtype=pl.String)
     return pl.concat([places, pl.DataFrame([rest, rest.alias("target")])])

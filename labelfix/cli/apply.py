@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import warnings
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 # typer reads annotations
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +14,12 @@ import typer
 from labelfix.cli.base import Quiet  # noqa: TC001 # typer reads annotations
 from labelfix.cli.output import print_lines
 from labelfix.cli.progress import Bars
-from labelfix.errors import InputError, Problem
-from labelfix.text import count
+from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.text import count, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from labelfix.apply import Applied, Choices, Undone
 
 __all__ = ["apply", "export", "import_answers"]
@@ -149,15 +153,31 @@ def apply(
         "skip_conflicts": skip_conflicts,
         "prefer": prefer or (),
     }
-    if dry_run:
-        for line in preview_run(opened, **common):
-            print_lines(line)
-        return
-    with Bars(quiet=quiet) as bars:
+    with _warnings_as_lines(quiet=quiet), Bars(quiet=quiet) as bars:
+        if dry_run:
+            for line in preview_run(opened, **common):
+                _print_as_it_is(line)
+            return
         applied = apply_run(opened, to, in_place=in_place, backup=backup, progress=bars, **common)
     if not quiet:
         print_lines(*(f"Skipped: {problem}" for problem in applied.conflicts), to=sys.stderr)
         print_lines(*_about(applied, choices))
+
+
+@contextlib.contextmanager
+def _warnings_as_lines(*, quiet: bool) -> Iterator[None]:
+    """Print labelfix's warnings of the block at its end."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LabelfixWarning)
+        yield
+    if not quiet:
+        texts = dict.fromkeys(str(one.message) for one in caught)
+        print_lines(*(f"Warning: {text}" for text in texts), to=sys.stderr)
+
+
+def _print_as_it_is(line: str) -> None:
+    """Print a line of a diff: into a pipe as it is, so that other tools can use it."""
+    sys.stdout.write((visible(line) if sys.stdout.isatty() else line) + "\n")
 
 
 def _refuse_confusion(
