@@ -210,7 +210,7 @@ def test_the_diff_says_what_changes_and_writes_nothing(name: str, tmp_path: Path
     assert any(line.startswith(("+", "rename to dog/")) for line in lines[2:] + lines[-1:])
 
 
-@pytest.mark.parametrize("name", ["imagefolder", "yolo", "voc"])
+@pytest.mark.parametrize("name", ["yolo", "voc"])
 def test_the_other_files_of_the_dataset_come_along(name: str, tmp_path: Path) -> None:
     path = MAKERS[name](tmp_path / "old")
     for file in ("LICENSE", "ImageSets/Main/train.txt", ".git/config", "run/run.json", "run/x.npy"):
