@@ -655,3 +655,17 @@ def test_odd_boxes_do_not_break_the_page(folder: Path) -> None:
     )
     data = Dataset(dataset.items, odd, CLASSES, "memory", folder)
     assert "data:image" in page(data, predictions, BoxLayout(issues=500, image_bytes=10**8))
+
+
+def test_a_row_is_named_after_a_kind_that_something_speaks_of() -> None:
+    """A speck that no prediction is near is no group, whatever its odds: it is spurious."""
+    dataset, predictions, _ = scenes()
+    speck = dataset.annotations[20].with_columns(
+        annotation_id=pl.lit("speck"), x1=100.0, y1=100.0, x2=101.0, y2=101.0
+    )
+    given = pl.concat([dataset.annotations, speck])
+    data = Dataset(dataset.items, given, CLASSES, "memory")
+    issues = find_issues(data, predictions)
+    assert issues.filter(annotation_id="speck")["kind"].to_list() == ["spurious"]
+    silent = ("no prediction speaks of a group", "no other class is predicted there")
+    assert not issues["evidence"].is_in(silent).any()

@@ -33,6 +33,15 @@ LARGEST = 700.0
 
 COLUMNS = ["order", *(name for name in BOX_ISSUES if name not in {"rank", "flagged"})]
 
+SPOKEN_OF = {
+    "spurious": pl.lit(value=True),
+    "wrong_class": pl.col("other_row").is_not_null(),
+    "bad_location": pl.col("fit_row").is_not_null(),
+    "duplicate": pl.col("twin_row").is_not_null(),
+    "group": pl.col("whole_row").is_not_null() | pl.col("second_row").is_not_null(),
+}
+"""Where there is something to say of a kind, by the columns of `BoxScores.given`."""
+
 GIVEN_KINDS = tuple(kind for kind in BOX_KINDS if kind != "missing")
 
 
@@ -320,15 +329,18 @@ def _given_issues(
     odds = given.select(kinds).to_numpy()
     most = odds.max(axis=1)
     share = np.exp(odds - most[:, None]).sum(axis=1)
+    # a kind that nothing speaks of gives no advice: it counts, but names the row as a last resort
+    spoken_of = given.select(SPOKEN_OF[kind].alias(kind) for kind in kinds).to_numpy()
+    kind = np.where(spoken_of, odds, odds - 2 * LARGEST).argmax(axis=1)
     box = annotations[given["row"]]
     names = pl.Series(match.class_names, dtype=pl.String)
     facts = given.with_columns(
         order=pl.col("row"),
         item_id=box["item_id"],
         annotation_id=box["annotation_id"],
-        kind=pl.Series(kinds, dtype=pl.String).gather(odds.argmax(axis=1)),
+        kind=pl.Series(kinds, dtype=pl.String).gather(kind),
         quality=1 / (1 + np.exp(np.minimum(most + np.log(share), LARGEST))),
-        kind_score=1 / share,
+        kind_score=np.exp(odds[np.arange(len(kind)), kind] - most) / share,
         given_label=box["label"],
         other=names.gather(given["other_label"]),
         **{f"given_{edge}": box[edge] for edge in BOX},
