@@ -359,6 +359,20 @@ def test_corrections_that_fit_no_item_are_refused_and_some_are_told(tmp_path: Pa
         read_material(one, given_labels, {"odd": tmp_path / "odd.csv"})
 
 
+def test_labels_without_ids_are_taken_in_the_order_of_the_predictions_and_that_is_told(
+    tmp_path: Path,
+) -> None:
+    data = planted()
+    write_case(tmp_path, data)
+    np.save(tmp_path / "given.npy", data["labels"])
+    names = [f"class{k}" for k in range(6)]
+    with pytest.warns(LabelfixWarning, match="in the order of other files"):
+        found = read_material(
+            [tmp_path / "m3.parquet"], {"original": tmp_path / "given.npy"}, class_names=names
+        )
+    assert found.versions["original"].single.tolist() == data["labels"].tolist()
+
+
 def test_scores_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     scores = np.ones((4, 3))
     scores[2, 1] = np.nan

@@ -129,59 +129,97 @@ def read_material(
         All at once: files that do not read, items that a file misses or has too many, labels that
         are no class, models with other classes.
     """
-    problems: list[Problem] = []
+    told = _Told()
+    read = _read_files(told, predictions, labels, corrections or {}, id, dataset, more)
+    told.refuse()
+    named_rows = [*(one.ids for one in read.versions.values()), *(one.ids for one in read.models)]
+    base = next((ids for ids in named_rows if ids is not None), None)
+    n = len(next(iter(read.versions.values())).labels) if base is None else len(base)
+    models = [told.each(_ordered_answers, one, base, n) for one in read.models]
+    versions = {
+        name: told.each(_ordered_version, one, base, n) for name, one in read.versions.items()
+    }
+    told.refuse()
+    _warn_of_order(next(iter(read.versions.values())), base)
+    original = next(iter(versions.values()))
+    versions |= {
+        name: told.each(_changed, original, one, base) for name, one in read.changes.items()
+    }
+    told.refuse()
+    named = None if dataset is None else dataset.class_names
+    known = _class_names(models, [*versions.values()], class_names, named)
+    numbered = {one.name: told.each(_numbered_answers, one, known) for one in models}
+    sets = {name: told.each(_label_sets, one, known) for name, one in versions.items()}
+    told.refuse()
+    return Material(numbered, sets, known, base)
 
-    def each(read: Callable[..., Any], *given: Any) -> Any:
+
+class _Told:
+    """Collects what is wrong, so that all of a step is told at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def each(self, read: Callable[..., Any], *given: Any) -> Any:
+        """Call `read`; None where it finds problems, which are kept."""
         try:
             return read(*given)
         except InputError as error:
-            problems.extend(error.problems)
+            self.problems.extend(error.problems)
             return None
 
-    corrections = corrections or {}
-    versions = {name: each(_read_version, Path(path), id, False) for name, path in labels.items()}
+    def refuse(self) -> None:
+        """Raise what was collected, if anything was."""
+        if self.problems:
+            raise InputError(self.problems)
+
+
+@dataclass(frozen=True, eq=False)
+class _Files:
+    """What the files hold, not joined yet."""
+
+    versions: dict[str, _Version]
+    changes: dict[str, _Version]
+    models: list[Answers]
+
+
+def _read_files(
+    told: _Told,
+    predictions: Sequence[str | Path],
+    labels: Mapping[str, str | Path],
+    corrections: Mapping[str, str | Path],
+    id: str | None,  # noqa: A002 # as in `read_material`
+    dataset: Dataset | None,
+    more: Sequence[Answers],
+) -> _Files:
+    own = {} if dataset is None else {"original": _version_of(dataset)}
+    given = {name: told.each(_read_version, Path(path), id, False) for name, path in labels.items()}
     changes = {
-        name: each(_read_version, Path(path), id, True) for name, path in corrections.items()
+        name: told.each(_read_version, Path(path), id, True) for name, path in corrections.items()
     }
-    files = each(_expand, predictions) or []
-    models = [one for path in files for one in each(read_answers, path, id) or []] + [*more]
+    files = told.each(_expand, predictions) or []
+    models = [one for path in files for one in told.each(read_answers, path, id) or []]
+    models += more
     names = [model.name for model in models]
-    problems += [
+    told.problems += [
         Problem(f"predictions {name}", "two models of this name", "names that differ")
         for name in sorted({name for name in names if names.count(name) > 1})
     ] + [
-        Problem(f"corrections {name}", "a name that labels have already", "another")
-        for name in changes
-        if name in versions
+        Problem(f"labels {name}", "two versions of this name", "names that differ")
+        for name in sorted((own.keys() & given) | (changes.keys() & (own.keys() | given)))
     ]
-    if dataset is not None:
-        if "original" in versions:
-            found = "a version called 'original', which is the dataset's"
-            problems.append(Problem("labels", found, "another name"))
-        versions = {"original": _version_of(dataset), **versions}
+    versions = own | given
     if not versions:
-        problems.append(Problem("labels", "no version", "at least the original"))
-    if not models and not problems:
-        problems.append(Problem("predictions", "no model", "at least one"))
-    if problems:
-        raise InputError(problems)
-    base = next((one.ids for one in (*versions.values(), *models) if one.ids is not None), None)
-    n = len(next(iter(versions.values())).labels)
-    versions = {name: each(_ordered_version, one, base, n) for name, one in versions.items()}
-    models = [each(_ordered_answers, one, base, n) for one in models]
-    if problems:
-        raise InputError(problems)
-    original = next(iter(versions.values()))
-    versions |= {name: each(_changed, original, one, base) for name, one in changes.items()}
-    if problems:
-        raise InputError(problems)
-    named = None if dataset is None else dataset.class_names
-    known = _class_names(models, [*versions.values()], class_names, named)
-    numbered = {one.name: each(_numbered_answers, one, known) for one in models}
-    sets = {name: each(_label_sets, one, known) for name, one in versions.items()}
-    if problems:
-        raise InputError(problems)
-    return Material(numbered, sets, known, base)
+        told.problems.append(Problem("labels", "no version", "at least the original"))
+    if not models and not told.problems:
+        told.problems.append(Problem("predictions", "no model", "at least one"))
+    return _Files(versions, changes, models)
+
+
+def _warn_of_order(original: _Version, base: pl.Series | None) -> None:
+    if original.ids is None and base is not None:
+        text = f"{original.where} names no items: its rows are taken in the order of other files"
+        warnings.warn(text, LabelfixWarning, stacklevel=3)
 
 
 def read_answers(path: str | Path, id: str | None = None) -> list[Answers]:  # noqa: A002 # as above
