@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 
+MOST_LINES = 1000
+"""Problems that a message lists; `InputError.problems` holds the others too."""
+
+
 class LabelfixError(Exception):
     """Root of everything that labelfix raises on purpose."""
 
@@ -94,7 +98,11 @@ class InputError(LabelfixError, ValueError):
     def __str__(self) -> str:
         if len(self.problems) == 1:
             return str(self.problems[0])
-        return "\n".join([f"{len(self.problems)} problems", *(f"  {p}" for p in self.problems)])
+        lines = [f"{len(self.problems):,} problems"]
+        lines += [f"  {problem}" for problem in self.problems[:MOST_LINES]]
+        if (left := len(self.problems) - MOST_LINES) > 0:
+            lines.append(f"  and {left:,} more")
+        return "\n".join(lines)
 
 
 class RunError(LabelfixError, ValueError):

@@ -340,7 +340,7 @@ class TestEvidence:
             np.array([[0.8, 0.2], [0.8, 0.2]]), ("a", "b"), duplicate_group=np.array([0, 0])
         )
         issues = find_issues([0, 1], predictions)
-        assert issues["evidence"][0].endswith("; its duplicate is labelled 'a'")
+        assert issues["evidence"][0].endswith("; a near-duplicate of it is labelled 'a'")
 
     def test_names_with_braces_and_quotes_come_through(self) -> None:
         issues = find_issues([0, 1], [[0.8, 0.2], [0.1, 0.9]], class_names=["{x}", "o'ne"])

@@ -59,6 +59,7 @@ def blobs(n: int = 120, n_classes: int = 3, seed: int = 0) -> Dataset:
     return dataset({f"x{j}": x[:, j] for j in range(4)}, [f"class {c}" for c in codes])
 
 
+GUESSES = pytest.mark.filterwarnings("ignore:no model learns the labels")
 FOREST = Head("random-forest", options={"n_estimators": 10})
 
 
@@ -557,6 +558,7 @@ def test_auto_equals_its_choice() -> None:
     assert (auto.pred_probs == out_of_fold(data, auto.model).pred_probs).all()
 
 
+@GUESSES
 def test_the_winners_first_fold_is_not_trained_twice() -> None:
     n = 60
     data = dataset({"row": np.arange(n)}, ["ab"[i % 2] for i in range(n)])
@@ -564,6 +566,7 @@ def test_the_winners_first_fold_is_not_trained_twice() -> None:
     assert len(Spy.fitted) == 5
 
 
+@GUESSES
 def test_auto_tries_on_a_part_of_a_large_dataset() -> None:
     n = 400
     data = dataset({"row": np.arange(n)}, ["ab"[i % 2] for i in range(n)])
@@ -657,3 +660,38 @@ def test_no_warning_comes_from_plain_work() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         out_of_fold(blobs(), "mlp")
+
+
+def test_a_model_that_sees_nothing_in_the_data_is_said_to() -> None:
+    rng = np.random.default_rng(0)
+    noise = dataset({"x": rng.normal(size=80)}, rng.permutation(["a", "b"] * 40).tolist())
+    with pytest.warns(LabelfixWarning, match="little better than chance"):
+        out_of_fold(noise, "auto", cache=False)
+
+
+@pytest.mark.parametrize("groups", [np.arange(79), np.zeros((80, 2)), np.arange(160) // 4])
+def test_groups_are_one_an_item(groups: Any) -> None:
+    with pytest.raises(InputError, match="one group an item"):
+        out_of_fold(blobs(80), "knn", groups=groups, cache=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("make = 3", "a int"),
+        ("def make(a): pass", "raised TypeError"),
+        ("def make(): return None", "a NoneType without fit"),
+        ("def make(): raise OSError('no licence')", "raised OSError: no licence"),
+    ],
+)
+def test_a_factory_that_makes_no_classifier_is_bad_input(
+    body: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_models.py").write_text(body)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "their_models", raising=False)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    with pytest.raises(InputError, match=found):
+        out_of_fold(blobs(80), "their_models:make", cache=False)
+    with pytest.raises(InputError, match="jobs"):
+        out_of_fold(blobs(80), "knn", jobs=0, cache=False)

@@ -117,7 +117,7 @@ def test_names_are_the_sorted_labels_if_none_are_given() -> None:
     assert (codes.tolist(), names) == ([1, 2, 0, 1], ("a", "b", "c"))
     found = refused(["a", "b", "a", "b"], PROBS)
     assert "2 distinct labels; expected 3" in found
-    assert "give class_names" in found
+    assert "name the columns" in found
 
 
 def test_labels_unknown_to_the_class_names_are_named() -> None:

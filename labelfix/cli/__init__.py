@@ -22,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done; 1 more findings than `--fail-above` allows; 2 bad input or options; 130 interrupted.
-        Anything unforeseen is raised.
+        0 done; 1 more findings than `--fail-above` allows; 2 bad input or options; 130 interrupted;
+        70 a fault in labelfix, with its traceback.
 
     Examples
     --------

@@ -6,6 +6,7 @@ Nothing heavy is imported until a command runs: `labelfix --help` is fast.
 from __future__ import annotations
 
 import sys
+import traceback
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["app", "run"]
+
+UNFORESEEN = 70
+"""Exit code of a fault in labelfix: EX_SOFTWARE of sysexits.h."""
 
 for command in (
     find,
@@ -54,4 +58,7 @@ def run(argv: Sequence[str]) -> int:
         app(args=list(argv), prog_name="labelfix", obj=("labelfix", *argv))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
+    except Exception:  # a fault of ours: never to be taken for findings
+        traceback.print_exc()
+        return UNFORESEEN
     return 0

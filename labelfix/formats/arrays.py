@@ -87,16 +87,29 @@ def read_arrays(
         raise InputError(Problem("pred_probs", "no file", "at least one"))
     matrices = [_aligned(given, model) for model in models]
     column, class_names = _as_codes_or_names(given.values, matrices[0]), None
-    predictions = []
+    predictions, problems = [], []
     for model, matrix in zip(models, matrices, strict=True):
-        codes, checked, class_names = check_labels_and_pred_probs(column, matrix, class_names)
+        try:
+            codes, checked, class_names = check_labels_and_pred_probs(column, matrix, class_names)
+        except InputError as error:
+            problems += [_in_file(one, model.path) for one in error.problems]
+            continue
         details = {"file": str(model.path)}
         predictions.append(
             Predictions(checked, class_names, model=model.path.name, details=details)
         )
+    if problems:
+        raise InputError(dict.fromkeys(problems))
     named = next((rows.ids for rows in (given, *models) if rows.ids is not None), None)
     dataset = arrays_dataset(codes, class_names, named)
     return replace(dataset, root=given.path.parent.resolve()), predictions
+
+
+def _in_file(problem: Problem, path: Path) -> Problem:
+    """Say which model's file a problem of probabilities is in."""
+    if problem.where != "pred_probs":
+        return problem
+    return replace(problem, where=f"{path}, pred_probs")
 
 
 def read_labels(
@@ -177,15 +190,27 @@ def read_pred_probs(
         return Rows(path, _load_array(path, "pred_probs", mmap=mmap))
     ids, rest = _split_ids(file, id)
     numbers = rest.with_columns(pl.col(pl.String).cast(pl.Float64, strict=False))
-    problems = [
-        file.problem(row, f"{rest[name][row]!r} in column {name!r}", "a probability")
-        for name in numbers.columns
-        for row in (numbers[name].is_null() & rest[name].is_not_null()).arg_true()
-    ] + [
-        Problem(f"{path}, column {name!r}", f"cells of type {kind}", "probabilities of a class")
-        for name, kind in numbers.schema.items()
-        if not kind.is_numeric()
-    ]
+    text = [name for name in rest.columns if rest[name].count() and not numbers[name].count()]
+    fix = "if it names the rows, say so (ids=, --id)"
+    problems = (
+        [
+            Problem(
+                f"{path}, column {name!r}", "text in every row", "probabilities of a class", fix
+            )
+            for name in text
+        ]
+        + [
+            file.problem(row, f"{rest[name][row]!r} in column {name!r}", "a probability")
+            for name in numbers.columns
+            if name not in text
+            for row in (numbers[name].is_null() & rest[name].is_not_null()).arg_true()
+        ]
+        + [
+            Problem(f"{path}, column {name!r}", f"cells of type {kind}", "probabilities of a class")
+            for name, kind in numbers.schema.items()
+            if not kind.is_numeric()
+        ]
+    )
     if problems:
         raise InputError(problems)
     return Rows(path, numbers, ids)

@@ -74,7 +74,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     good = bad.others()
     labels = known["label"][good]
     names = class_names_of(labels)
-    few = [] if len(names) > 1 else [_too_few(path, roles, names)]
+    few = [] if len(names) > 1 else [_too_few(path, roles, names, len(bad.problems))]
     if few or (bad.problems and not options.skip_bad):
         raise InputError(few + ([] if options.skip_bad else bad.listed()))
     _warn_of_like_names(path, names)
@@ -470,10 +470,11 @@ def class_names_of(labels: pl.Series) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _too_few(path: Path, roles: _Roles, names: tuple[str, ...]) -> Problem:
+def _too_few(path: Path, roles: _Roles, names: tuple[str, ...], bad: int) -> Problem:
     where = f"{path}, column {roles.label!r}"
     if not names:
-        return Problem(where, "no label", "labels of two classes or more")
+        found = f"no row that can be used; all {bad:,} are bad" if bad else "no label"
+        return Problem(where, found, "labels of two classes or more")
     fix = "a label can be wrong only where another would be possible"
     return Problem(where, f"one class only, {names[0]!r}", "two classes or more", fix)
 

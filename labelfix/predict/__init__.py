@@ -264,7 +264,11 @@ def _take_groups(
     if groups is None:
         return dataset, None
     if not isinstance(groups, str):
-        return dataset, merge_groups(groups)
+        given = np.asarray(groups)
+        if given.shape != (len(dataset),):
+            found, expected = f"shape {given.shape}", f"({len(dataset)},), one group an item"
+            raise InputError(Problem("groups", found, expected))
+        return dataset, merge_groups(given)
     if groups not in dataset.items.columns:
         columns = ", ".join(dataset.items.columns)
         raise InputError(Problem("groups", f"no column {groups!r}", f"one of {columns}"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labelfix.errors import LabelfixWarning
 from labelfix.predict.heads import log_loss
 from labelfix.predict.jobs import run_jobs
 from labelfix.predict.models import FoldJob, Inputs, Model, has_photo_backbone, resolve
@@ -15,6 +17,8 @@ from labelfix.predict.models import FoldJob, Inputs, Model, has_photo_backbone, 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from labelfix.predict.models import FoldResult, Progress
     from labelfix.schema import Dataset
@@ -102,11 +106,27 @@ def choose(
     if progress:
         progress("choosing a model", len(models), len(models))
     best = min(trials, key=lambda trial: trial.log_loss)
+    guess = _loss_of_guessing(trial_set.labels, trial_job)
+    if best.log_loss >= 0.95 * guess:
+        warnings.warn(
+            f"no model learns the labels from the data: the best, {best.model.name}, has a log "
+            f"loss of {best.log_loss:.3f}, and the classes' shares alone {guess:.3f}; what it "
+            "finds is little better than chance",
+            LabelfixWarning,
+            stacklevel=3,
+        )
     details = _report(trials, best, models[len(trials) :], auto)
     if whole:
         return Choice(best.model, best.inputs, [best.result], details)
     inputs = best.model.prepare(dataset, cache=cache, progress=progress)
     return Choice(best.model, inputs, [], details)
+
+
+def _loss_of_guessing(labels: NDArray[np.int64], job: FoldJob) -> float:
+    """Log loss of saying of each item how frequent the classes are."""
+    shares = np.bincount(job.labels, minlength=job.n_classes) + 1.0
+    pred_probs = np.broadcast_to(shares / shares.sum(), (len(job.test), job.n_classes))
+    return log_loss(pred_probs, labels[job.test])
 
 
 def default_candidates(dataset: Dataset) -> tuple[str, ...]:
@@ -153,7 +173,7 @@ def _report(
     """Say which and why, for run.json and for people."""
     ranked = sorted(trials, key=lambda trial: trial.log_loss)
     others = ", ".join(f"{t.model.name} ({t.log_loss:.3f})" for t in ranked if t is not best)
-    why = f"{best.model.name} has the lowest log loss on held-out items, {best.log_loss:.3f}"
+    why = f"{best.model.name} has the lowest log loss on held-out items, {abs(best.log_loss):.3f}"
     if others:
         why += f"; behind it: {others}"
     if untried:

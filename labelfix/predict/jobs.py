@@ -128,6 +128,8 @@ def run_jobs(
     InputError
         If the model returns no probabilities, or cannot be pickled where it must.
     """
+    if workers == 0:
+        raise InputError(Problem("jobs", "0", "how many at once, or -1 for one a core"))
     paths = _paths(model, inputs, jobs, store, kind)
     results = [_load(path, job, kind) for path, job in zip(paths, jobs, strict=True)]
     missing = [k for k, result in enumerate(results) if result is None]

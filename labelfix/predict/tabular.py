@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 import importlib
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,8 +22,6 @@ from labelfix.errors import InputError, Problem, name_rows
 from labelfix.predict.models import FoldResult, Inputs
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from labelfix.predict.models import Features, FoldJob, Progress
@@ -220,10 +220,12 @@ class Head:
 
     def __post_init__(self) -> None:
         if isinstance(self.classifier, str):
-            if self.classifier not in CLASSIFIERS and ":" not in self.classifier:
-                raise InputError(_unknown(self.classifier))
-        elif not hasattr(self.classifier, "fit") or not hasattr(self.classifier, "predict_proba"):
-            raise InputError(_no_probabilities(self.classifier))
+            if self.classifier not in CLASSIFIERS:
+                if ":" not in self.classifier:
+                    raise InputError(_unknown(self.classifier))
+                _load(self.classifier)
+        else:
+            _check_classifier(self.classifier)
 
     @property
     def name(self) -> str:
@@ -264,7 +266,7 @@ class Head:
         if self.classifier in CLASSIFIERS:
             recipe = CLASSIFIERS[self.classifier]
             return recipe.make(n_train, seed, self.options), recipe.encoding
-        return _seeded(_load(self.classifier)(**self.options), seed), "scaled"
+        return _seeded(_made(self.classifier, self.options), seed), "scaled"
 
     def _accept_known_warnings(self) -> None:
         """Let the named classifiers stop when their steps are used up, and learn single items."""
@@ -327,16 +329,38 @@ def _encoder(data: Table, encoding: Encoding, max_categories: int) -> Any:
 
 
 def _load(place: str) -> Any:
-    """Import `package.module:name`."""
+    """Import `package.module:name`, from the working folder too, as `python -m` does."""
     module, _, name = place.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
     try:
-        return getattr(importlib.import_module(module), name)
+        factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            Problem(
-                "model", f"{place!r}, which does not import ({error})", "package.module:factory"
-            )
-        ) from error
+        found = f"{place!r}, which does not import ({error})"
+        raise InputError(Problem("model", found, "package.module:factory")) from error
+    if not callable(factory):
+        found = f"{place!r}, a {type(factory).__name__}"
+        raise InputError(Problem("model", found, "a class or function that makes a classifier"))
+    return factory
+
+
+def _made(place: str, options: Options) -> Any:
+    """Call a caller's factory."""
+    try:
+        classifier = _load(place)(**options)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a caller's own code may raise
+        found = f"{place!r}, which raised {type(error).__name__}: {error}"
+        raise InputError(Problem("model", found, "a factory that takes no arguments")) from error
+    _check_classifier(classifier)
+    return classifier
+
+
+def _check_classifier(classifier: Any) -> None:
+    if not hasattr(classifier, "fit") or not hasattr(classifier, "predict_proba"):
+        raise InputError(_no_probabilities(classifier))
 
 
 def _copy(classifier: Any) -> Any:

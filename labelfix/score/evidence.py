@@ -131,7 +131,7 @@ def _what_duplicates_say() -> pl.Expr:
     verb = pl.when(pl.col("twins_other") == 1).then(pl.lit("is")).otherwise(pl.lit("are"))
     return (
         pl.when(pl.col("twins") == 1)
-        .then(pl.format("its duplicate is labelled '{}'", "twin_label"))
+        .then(pl.format("a near-duplicate of it is labelled '{}'", "twin_label"))
         .otherwise(
             pl.format(
                 "{} of its {} duplicates {} labelled '{}'",

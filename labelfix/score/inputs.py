@@ -319,7 +319,7 @@ def _codes_of_names(
                     "labels",
                     f"{len(names)} distinct labels",
                     f"{classes}, the columns of pred_probs",
-                    "give class_names in the order of the columns",
+                    "name the columns: class_names, or a table of probabilities with a header",
                 )
             )
     codes = column.replace_strict(
@@ -331,9 +331,9 @@ def _codes_of_names(
     if codes.null_count():
         rows = codes.is_null().arg_true()
         some = ", ".join(repr(name) for name in column[rows].unique().sort().head(5))
-        problems.append(
-            Problem("labels", f"{some}, no class names, in {name_rows(rows)}", "one of class_names")
-        )
+        known = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
+        what = f"{some}, no class names, in {name_rows(rows)}"
+        problems.append(Problem("labels", what, f"one of the classes {known}"))
     return codes.fill_null(0).to_numpy(), names
 
 

@@ -15,6 +15,7 @@ is `difficult`, which VOC's evaluation neither rewards nor punishes. Class names
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from dataclasses import replace
@@ -79,7 +80,7 @@ def recognises(path: Path) -> bool:
 
 
 def _some_xml(folder: Path) -> Path | None:
-    with os.scandir(folder) as entries:
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
         for _, entry in zip(range(GLANCE), entries, strict=False):
             if _is_xml(entry.name):
                 return Path(entry.path)
