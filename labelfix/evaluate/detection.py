@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from labelfix.score.boxes import Boxes, Match
 
-__all__ = ["CocoMetrics", "coco_metrics"]
+__all__ = ["TWELVE", "CocoMetrics", "coco_metrics", "evaluated"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,7 @@ class CocoMetrics:
 
 
 TWELVE = tuple(name for name, kind in CocoMetrics.__annotations__.items() if kind == "float")
+"""Names of COCO's numbers, in its order."""
 
 
 def coco_metrics(
@@ -118,6 +119,22 @@ def coco_metrics(
     >>> round(metrics.ap, 3), round(metrics.ap75, 3)
     (0.7, 1.0)
     """
+    evaluation, match = evaluated(annotations, predictions, class_names, items, max_dets)
+    evaluation.accumulate()
+    return _summary(evaluation.eval or {}, match, max_dets)
+
+
+def evaluated(
+    annotations: pl.DataFrame,
+    predictions: pl.DataFrame,
+    class_names: Sequence[str],
+    items: pl.DataFrame | None,
+    max_dets: tuple[int, int, int],
+) -> tuple[Any, Match]:
+    """Give COCO's evaluator with its matches made; images and classes count from 1 in it.
+
+    Parameters and errors as for `coco_metrics`.
+    """
     import hotcoco  # when used: `import labelfix` and most commands need not wait for it
 
     if len(max_dets) != 3 or not 1 <= max_dets[0] <= max_dets[1] <= max_dets[2]:
@@ -138,8 +155,7 @@ def coco_metrics(
     evaluation = hotcoco.COCOeval(given, given.load_res(rows), "bbox")
     evaluation.params.max_dets = list(max_dets)
     evaluation.evaluate()
-    evaluation.accumulate()
-    return _summary(evaluation.eval or {}, match, max_dets)
+    return evaluation, match
 
 
 def _refuse_broken(match: Match, annotations: pl.DataFrame) -> None:
