@@ -66,6 +66,10 @@ def test_without_mixing_the_queue_is_the_ranking() -> None:
     assert queue.next("ann") == []
 
 
+def test_an_empty_queue_is_empty() -> None:
+    assert Queue(some_issues(0), Replay()).next("ann") == []
+
+
 @settings(max_examples=20)
 @given(st.integers(1, 150), st.integers(0, 99), st.booleans())
 def test_everything_is_shown_once_and_repeats_once_more(

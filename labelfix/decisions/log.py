@@ -392,9 +392,13 @@ def _take_lines(replay: Replay, data: bytes, path: Path, first: int) -> None:
         decisions, lines, problems = _one_by_one(data, path, first)
     if not problems and len(decisions) != data.count(b"\n") + (data[-1:] not in (b"", b"\n")):
         decisions, lines, problems = _one_by_one(data, path, first)
+    alike: dict[str, list[int]] = {}
     for line, fault in zip(lines, replay.extend(decisions), strict=True):
         if fault:
-            problems.append(Problem(str(path), fault, line=line))
+            alike.setdefault(fault, []).append(line)
+    for fault, at in alike.items():
+        more = f", and {len(at) - 1:,} more like it" if len(at) > 1 else ""
+        problems.append(Problem(str(path), fault + more, line=at[0]))
     if problems:
         raise InputError(sorted(problems, key=lambda one: one.line or 0))
 

@@ -328,6 +328,8 @@ class Replay:
 
 def current(sessions: Sequence[Verdict]) -> Verdict:
     """Take the latest that is a verdict, or else the latest."""
+    if len(sessions) == 1:
+        return sessions[0]
     return next((one for one in reversed(sessions) if one.decided), sessions[-1])
 
 

@@ -232,7 +232,8 @@ class Queue:
         repeats = list(self._due_repeats(mine, taken, count))
         open_ = self._open(mine) & ~taken
         ranked = self._ranked(open_, mine, count)
-        audit = [row for row in self.audit_rows if open_[row] and mine.state[row] == UNSEEN][:count]
+        sliced = self.audit_rows
+        audit = sliced[open_[sliced] & (mine.state[sliced] == UNSEEN)][:count].tolist()
         rows: list[tuple[int, Literal["review", "repeat"]]] = []
         for slot in range(mine.shown, mine.shown + count):
             if repeats:
