@@ -221,6 +221,13 @@ def test_models_whose_classes_are_numbered_otherwise_are_refused() -> None:
     compare_models(answers, versions, draws=0, any_class_order=True)
 
 
+def test_a_version_cannot_be_called_as_a_variant_is() -> None:
+    sets = LabelSets.of(np.array([0, 1]))
+    versions = {"original": sets, "relabelled": sets}
+    with pytest.raises(InputError, match="relabelled: found a name that stands for two"):
+        compare_models({"a": np.array([0, 1])}, versions)
+
+
 def test_a_weak_model_is_not_taken_for_one_of_another_order() -> None:
     data = planted(n=300)
     answers = {

@@ -323,7 +323,7 @@ def _refuse_other_orders(tops: Mapping[str, NDArray[np.integer]], original: Labe
         return
     problems = []
     for name, top in tops.items():
-        answer = top[:, 0].clip(0)
+        answer = top[:, 0].astype(np.int64).clip(0)
         pairs, times = np.unique(answer * classes + labels, return_counts=True)
         most = np.zeros(classes, np.int64)
         np.maximum.at(most, pairs // classes, times)
@@ -356,13 +356,17 @@ def _shown(
         _Variant("relabelled", others[0][1].where(mislabeled, original), whole),
         *(_Variant(name, sets, sets.sizes > 0) for name, sets in others),
     ]
-    empty = [
+    names = [one.name for one in variants]
+    problems = [
         Problem(f"labels, variant {one.name}", "no item that counts", "at least one")
         for one in variants
         if not one.kept.any()
+    ] + [
+        Problem(f"labels {name}", "a name that stands for two variants", "another name")
+        for name in sorted({name for name in names if names.count(name) > 1})
     ]
-    if empty:
-        raise InputError(empty)
+    if problems:
+        raise InputError(problems)
     return variants
 
 
