@@ -385,6 +385,18 @@ def test_corrections_of_what_changed_are_conflicts(name: str, tmp_path: Path) ->
     assert json.loads((tmp_path / "new" / APPLIED).read_text())["conflicts"]
 
 
+def test_a_box_to_add_where_boxes_changed_is_a_conflict(tmp_path: Path) -> None:
+    path = yolo(tmp_path / "old")
+    before = labelfix.read(path)
+    box = dict(zip(BOX, (1.0, 1.0, 3.0, 3.0), strict=True))
+    new = {"action": "add_box", "label": "dog", **box}
+    rows = table({**new, "item_id": "images/a.png"}, {**new, "item_id": "images/b.png"})
+    (tmp_path / "old" / "labels" / "b.txt").write_text("1 0.2 0.2 0.1 0.1\n")
+    now = labelfix.read(path)
+    text = problems(lambda: apply_corrections(now, rows, tmp_path / "new", before=before))
+    assert text.startswith("images/b.png: found other boxes")
+
+
 def test_what_is_already_as_wanted_is_no_conflict(tmp_path: Path) -> None:
     path = csv_table(tmp_path / "old")
     before = labelfix.read(path)
@@ -707,7 +719,7 @@ def test_where_hard_links_cannot_be_images_are_copied_and_that_is_said(
     dataset = labelfix.read(coco(tmp_path / "old"))
     with pytest.warns(labelfix.LabelfixWarning, match="2 files copied"):
         done = apply_corrections(dataset, first_to_dog(dataset), tmp_path / "new")
-    assert done.copied == done.images == 2
+    assert done.copied == done.carried == 2
 
 
 def test_links_to_images_become_files(tmp_path: Path) -> None:

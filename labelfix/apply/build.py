@@ -54,8 +54,8 @@ class Applied:
         How many were carried out, and on how many items.
     files
         How many files were written; in place: changed.
-    images
-        How many images were linked, referenced or copied.
+    carried
+        How many files, images for the most part, were linked, referenced or copied.
     copied
         How many of them were copied because the disk has no hard links.
     moved
@@ -80,7 +80,7 @@ class Applied:
     corrections: int = 0
     items: int = 0
     files: int = 0
-    images: int = 0
+    carried: int = 0
     copied: int = 0
     moved: pl.DataFrame = field(default_factory=pl.DataFrame)
     excluded: tuple[str, ...] = ()
@@ -183,7 +183,7 @@ def apply_corrections(
         copied = _carry(folder, work, progress)
         write_record(folder, _with_contents(record, folder))
     _warn(work, to, copied)
-    return Applied.of(work, to, files=files, images=_target(work).height, copied=copied)
+    return Applied.of(work, to, files=files, carried=_target(work).height, copied=copied)
 
 
 def record_of(work: Work, digest: str, run: str | None, **more: Any) -> Record:  # fields of Record

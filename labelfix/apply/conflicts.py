@@ -60,6 +60,10 @@ def find_conflicts(
             "a box that was moved",
         ),
         (resized.fill_null(value=False), "an image of another size"),
+        (
+            ~named & pl.col("item_id").is_in(_repopulated(dataset, corrections, before)),
+            "other boxes, so that one to be added may be there already",
+        ),
     ]
     found: dict[str, Problem] = {}
     for test, text in tests:
@@ -68,6 +72,19 @@ def find_conflicts(
             problem = Problem(row["item_id"], what, "the dataset that the run saw")
             found.setdefault(row["item_id"], problem)
     return {item: found[item] for item in dict.fromkeys(corrections["item_id"]) if item in found}
+
+
+def _repopulated(dataset: Dataset, corrections: pl.DataFrame, before: Dataset) -> list[str]:
+    """Items to which a box is to be added, and whose boxes are not what they were."""
+    asked = corrections.filter(pl.col("action") == "add_box")["item_id"].unique()
+    what = ["item_id", "label", *BOX]
+    if asked.is_empty() or "x1" not in dataset.annotations.columns:
+        return []
+    now, was = (
+        one.annotations.filter(pl.col("item_id").is_in(asked.implode())).select(what).sort(what)
+        for one in (dataset, before)
+    )
+    return [item for item in asked if not now.filter(item_id=item).equals(was.filter(item_id=item))]
 
 
 def _differs(name: str, action: str) -> pl.Expr:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import warnings
 from enum import StrEnum
@@ -204,16 +205,17 @@ def _about(done: Applied, choices: Choices) -> list[str]:
     lines = [
         f"Applied {count(done.corrections, 'correction')} to {count(done.items, 'item')}: {done.to}"
     ]
-    if done.backup is not None:
+    if done.backup is not None and done.files:
         lines.append(f"Changed {count(done.files, 'file')}; the old ones are in {done.backup}")
-    elif done.images:
+    elif done.carried:
         copied = f", {done.copied:,} of them copied" if done.copied else ""
         how = {"link": "linked", "reference": "referenced", "copy": "copied"}[choices.images]
-        lines.append(f"{count(done.images, 'image')} {how}{copied}.")
+        lines.append(f"{count(done.carried, 'file')} {how}{copied}.")
     if done.moved.height:
         lines.append(f"{count(done.moved.height, 'image')} in another class folder now.")
     if done.excluded:
-        lines.append(f"{count(len(done.excluded), 'image')} left out.")
+        where = f"; they are in {done.backup}" if done.backup else ""
+        lines.append(f"{count(len(done.excluded), 'image')} left out{where}.")
     if done.listed:
         lines.append(f"{count(done.listed, 'mark')} in labelfix-marks.csv.")
     if done.new_classes:
@@ -225,9 +227,7 @@ def _about(done: Applied, choices: Choices) -> list[str]:
         )
     if done.conflicts:
         lines.append(f"Skipped {count(len(done.conflicts), 'item')} that changed since the run.")
-    if done.backup is not None or not done.already:
-        lines.append(f"Take it back: labelfix apply --undo {done.to}")
-    return lines
+    return [*lines, f"Take it back: labelfix apply --undo {shlex.quote(str(done.to))}"]
 
 
 def _about_undone(done: Undone) -> str:

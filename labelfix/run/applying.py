@@ -89,7 +89,10 @@ def apply_run(
             run=name,
             progress=progress,
         )
-    return dataclasses.replace(done, contested=made.conflicts.height)
+    contested = [
+        names for names in made.conflicts["reviewers"].to_list() if not {*names} & {*prefer}
+    ]
+    return dataclasses.replace(done, contested=len(contested))
 
 
 def preview_run(
