@@ -268,11 +268,9 @@ def test_the_summary_adds_up() -> None:
         .equals(summary.classes["flagged"], null_equal=True)
     )
     assert summary.classes["given"].sum() == dataset.annotations.height
-    assert summary.errors_expected == pytest.approx((1 - found.issues["quality"]).sum())
     assert summary.images["quality"].is_sorted()
     assert summary.images.height == len(dataset)
     assert 0.9 < summary.found < 1
-    assert assess_boxes(dataset, predictions, score="fiftyone").summary.errors_expected is None
 
 
 @pytest.mark.parametrize(
@@ -360,7 +358,6 @@ def test_the_record_has_every_parameter(folder: Path, tmp_path: Path) -> None:
     assert score.name == "error_probability"
     assert score.parameters.keys() == set(BoxParams.__dataclass_fields__) - {"name"}
     assert set(info.strategies["calibration"].parameters["weights"]) >= {"missing", "spurious"}
-    assert info.findings.errors_expected
     assert info.findings.errors_at_least is None
     assert sum(info.findings.flagged_by_kind.values()) == info.findings.flagged > 0
     assert msgspec.json.decode(encode(info), type=RunRecord).strategies == info.strategies
@@ -583,7 +580,7 @@ def test_a_class_map_on_the_command_line(
 
 def page(dataset: Dataset, predictions: pl.DataFrame, layout: BoxLayout | None = None) -> str:
     found = assess_boxes(dataset, predictions)
-    facts = Facts("t", "m", "n", errors_expected=found.summary.errors_expected)
+    facts = Facts("t", "m", "n")
     kinds, classes = found.summary.kinds, found.summary.classes
     return render_boxes(dataset, found.issues, kinds, classes, facts, layout or BoxLayout())
 

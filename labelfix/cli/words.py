@@ -70,6 +70,4 @@ def _what_was_found(info: RunRecord) -> str:
     flagged = f"Flagged {found.flagged:,}{what}" + (f" ({kinds})" if kinds else "")
     if found.errors_at_least is not None:
         return f"{flagged}; at least {found.errors_at_least:,} are estimated to be wrong."
-    if found.errors_expected is not None:
-        return f"{flagged}; about {found.errors_expected:,.0f} errors are expected in all."
     return f"{flagged}."

@@ -50,11 +50,12 @@ FLOOR = 0.1
 class BoxSummary:
     """What was found, in numbers.
 
+    How many errors there are is not among them. The probabilities are learnt against the given
+    boxes, errors and all, so their sum hardly follows the number of errors: on coco128 with 0, 36,
+    72 and 180 errors planted it was 68, 73, 73 and 78. Reviewing a random sample tells.
+
     Parameters
     ----------
-    errors_expected
-        Sum of the probabilities of error over the queue. It leans towards the rates that
-        `BoxParams` expects before anything is seen. None for scores that are no probabilities.
     found
         Share of given boxes that a prediction of their class overlaps by half or more, in [0, 1].
     kinds
@@ -67,7 +68,6 @@ class BoxSummary:
         (in the queue), flagged.
     """
 
-    errors_expected: float | None
     found: float
     kinds: pl.DataFrame
     classes: pl.DataFrame
@@ -142,8 +142,7 @@ def assess_boxes(
     else:
         issues = rank_peer(match, annotations, boxes, scorer, wanted)
     issues = check(issues, BOX_ISSUES, "issues")
-    is_probability = isinstance(scorer, BoxParams)
-    return BoxAssessment(issues, _summary(issues, match, is_probability=is_probability), strategies)
+    return BoxAssessment(issues, _summary(issues, match), strategies)
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ def _warn_of_silence(dataset: Dataset, boxes: pl.DataFrame) -> None:
         )
 
 
-def _summary(issues: pl.DataFrame, match: Match, *, is_probability: bool) -> BoxSummary:
+def _summary(issues: pl.DataFrame, match: Match) -> BoxSummary:
     flagged = issues.filter("flagged")
     kinds = pl.DataFrame({"kind": BOX_KINDS}).join(
         issues.group_by("kind").agg(listed=pl.len(), flagged=pl.col("flagged").sum()),
@@ -210,7 +209,6 @@ def _summary(issues: pl.DataFrame, match: Match, *, is_probability: bool) -> Box
     boxes = issues.group_by("item_id").agg(boxes=pl.len(), flagged=pl.col("flagged").sum())
     images = quality.join(boxes, on="item_id", how="left", maintain_order="left")
     return BoxSummary(
-        errors_expected=float((1 - issues["quality"]).sum()) if is_probability else None,
         found=_found(match),
         kinds=kinds.with_columns(pl.col("listed", "flagged").fill_null(0).cast(pl.Int64)),
         classes=_by_class(flagged, match),

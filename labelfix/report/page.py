@@ -61,8 +61,6 @@ class Facts:
         What judged the labels, and what is to be known of it.
     errors_at_least
         Estimated wrong labels, a low bound; None for boxes.
-    errors_expected
-        Sum of the probabilities of error of boxes; None where there are none.
     made_with
         Pairs of a name and a text, listed at the end: command, model, rule, versions, times, ….
     warnings
@@ -75,7 +73,6 @@ class Facts:
     model: str
     model_note: str
     errors_at_least: int | None = None
-    errors_expected: float | None = None
     made_with: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     skipped: Sequence[str] = ()

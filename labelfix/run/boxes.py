@@ -113,7 +113,6 @@ def judge(
 def _findings(found: BoxAssessment) -> Findings:
     kinds = found.summary.kinds
     by_kind = kinds.sort("flagged", descending=True, maintain_order=True)
-    expected = found.summary.errors_expected
     return Findings(
         flagged=int(kinds["flagged"].sum()),
         flagged_by_kind={
@@ -122,7 +121,6 @@ def _findings(found: BoxAssessment) -> Findings:
             if flagged
         },
         agreement=round(found.summary.found, 4),
-        errors_expected=None if expected is None else round(expected, 1),
     )
 
 

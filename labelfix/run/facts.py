@@ -24,7 +24,6 @@ def facts_of(record: RunRecord, model_note: str) -> Facts:
         model=", ".join(model.name for model in record.models),
         model_note=model_note,
         errors_at_least=record.findings.errors_at_least,
-        errors_expected=record.findings.errors_expected,
         made_with=_made_with(record),
         warnings=record.warnings,
         skipped=[str(problem) for problem in record.dataset.skipped],

@@ -129,9 +129,6 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
         the labels are bad or the model is, and the queue is worth less.
     errors_at_least
         Estimated wrong labels: a low bound, never the truth. None for boxes.
-    errors_expected
-        Of boxes, the sum of the probabilities of error. None for class labels, and for scores that
-        are no probabilities.
     weights
         How much each source of evidence counted.
     duplicates_agree
@@ -142,7 +139,6 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     flagged_by_kind: dict[str, int]
     agreement: float
     errors_at_least: int | None = None
-    errors_expected: float | None = None
     weights: dict[str, float] = {}
     duplicates_agree: float | None = None
 
