@@ -79,7 +79,7 @@ def read() -> tuple[dict[str, NDArray[np.int16]], dict[str, LabelSets]]:
 
 
 def crowd_labels(labels: NDArray[np.int64], numbers: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Apply the crowd's verdicts: three of five for the other label, or for the given, or out."""
+    """Apply the crowd's verdicts: three of five for the other label, or the given one, or out."""
     place = {int(number): row for row, number in enumerate(numbers)}
     crowd = labels.copy()
     for one in json.loads((DATA / "label-errors/mturk/imagenet_mturk.json").read_text()):
@@ -112,11 +112,11 @@ The 50,000 validation images as 34 networks of Keras and torchvision answer them
 github.com/cgnorthcutt/benchmarking-keras-pytorch). `real` are the reassessed labels of Beyer et al.
 2020, "Are we done with ImageNet?" (github.com/google-research/reassessed-imagenet): any of an
 image's labels counts, images without one are left out. By them {errors(found):,} of the given
-labels are errors, and `without mislabeled`, `without errors` and `relabelled` go by them too. `crowd` are
-the verdicts of five people on each of 5,440 suspected images (Northcutt et al. 2021,
-github.com/cleanlab/label-errors): corrected where three agree on another label, left out where they
-agree on nothing. An article that removed 14,264 such errors from ten models' test set
-saw their ranks change; whether that is more than noise is asked here.
+labels are errors, and `without mislabeled`, `without errors` and `relabelled` go by them too.
+`crowd` are the verdicts of five people on each of 5,440 suspected images (Northcutt et al. 2021,
+github.com/cleanlab/label-errors): corrected where three agree on the other label, left out where
+neither that nor the given one has three votes. An article that removed 14,264 such errors from ten
+models' test set saw their ranks change; whether that is more than noise is asked here.
 
 {comparison_page(found, CHART.name)}
 

@@ -139,12 +139,14 @@ def _about_mislabeled(found: Comparison) -> list[str]:
         return []
     best = found.accuracy["model"][0]
     mine = rows.filter(model=best)
+    learnt = int((rows["given"] > rows["corrected"]).sum())
     return [
         f"On the {rows['items'][0]:,} mislabeled items, models answer with the wrong given label "
         f"in {_share(rows['given'].median())} of the cases (median; from "
         f"{_share(rows['given'].min())} to {_share(rows['given'].max())}), with the corrected one "
-        f"in {_share(rows['corrected'].median())}. The best model, {visible(best)}: "
-        f"{_share(mine['given'][0])} and {_share(mine['corrected'][0])}."
+        f"in {_share(rows['corrected'].median())}. {learnt} of {rows.height} models repeat the "
+        "wrong label more often than they give the right one. The best model, "
+        f"{visible(best)}: {_share(mine['given'][0])} wrong, {_share(mine['corrected'][0])} right."
     ]
 
 
