@@ -453,7 +453,9 @@ import sys
 from labelfix.decisions import DecisionLog, new_decision
 path, who = sys.argv[1:]
 log = DecisionLog(path, "fingerprint")
-for n in range(40):
+print("ready", flush=True)
+input()  # until all are
+for n in range(100):
     log.append(*(new_decision("keep", reviewer=who, fingerprint="fingerprint", item_id=who,
         annotation_id=f"{n}", batch=f"{n}") for _ in range(3)))
     if n % 4 == 3:
@@ -465,20 +467,31 @@ print(len(log.replay.decisions))
 def test_processes_that_write_at_once_lose_and_tear_nothing(tmp_path: Path) -> None:
     path = tmp_path / "log"
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(path), who], stdout=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), who],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for who in ("ann", "bob", "carl")
     ]
-    assert [one.wait() for one in writers] == [0, 0, 0]
     for one in writers:
         assert one.stdout is not None
-        one.stdout.close()
+        assert one.stdout.readline() == "ready\n"
+    for one in writers:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()
+    for one in writers:
+        one.communicate()
+    assert [one.returncode for one in writers] == [0, 0, 0]
     replay = read_log(path)
-    assert len(replay.decisions) == 3 * (120 + 10)
+    assert len(replay.decisions) == 3 * (300 + 25)
     for who in ("ann", "bob", "carl"):
         mine = [one for one in replay.decisions if one.reviewer == who]
         numbers = [one.annotation_id for one in mine if one.annotation_id]
-        assert numbers == [f"{n}" for n in range(40) for _ in range(3)], "in order"
-        assert len(list(replay.undoable(who))) == 30
+        assert numbers == [f"{n}" for n in range(100) for _ in range(3)], "in order"
+        assert len(list(replay.undoable(who))) == 75
 
 
 def test_what_another_process_appended_is_taken_in(tmp_path: Path) -> None:
