@@ -646,6 +646,20 @@ def test_images_never_come_from_outside_of_the_folder(tmp_path: Path, paint: Pai
     assert dataset.items["path"].to_list() == ["c.png", "img/a.png"]
 
 
+def test_a_table_may_lie_beside_its_folder_of_images(tmp_path: Path, paint: Paint) -> None:
+    path = image_table(tmp_path / "labels", paint, ["a.png", "deep/b.png", "../labels/c.png"])
+    for name in ("a.png", "deep/b.png"):
+        paint(tmp_path / "images" / name)
+    with pytest.raises(InputError, match=r"labels/c\.png") as caught:
+        labelfix.read(path, images=tmp_path / "images")
+    assert len(caught.value.problems) == 1, "the folder of images alone is open"
+    dataset = labelfix.read(path, images=tmp_path / "images", skip_bad=True)
+    assert dataset.items["path"].to_list() == ["images/a.png", "images/deep/b.png"]
+    assert [p.is_file() for p in dataset.image_paths or []] == [True, True]
+    with pytest.raises(InputError, match="no such folder"):
+        labelfix.read(path, images=tmp_path / "nowhere")
+
+
 def test_every_broken_image_of_a_table_is_named_with_its_line(tmp_path: Path, paint: Paint) -> None:
     rows = ["c.png", "no.png", "", "img", "text.png", "img/a.png", "https://x.org/a.png"]
     path = image_table(tmp_path, paint, rows)

@@ -86,8 +86,8 @@ def read(
     progress
         Called as `progress(what, done, total)`.
     images
-        Of boxes: the folder that the paths of images are relative to, where it is not found by
-        itself.
+        Of boxes and tables: the folder that the paths of images are relative to, where it is not
+        found by itself; for a table it is the table's own.
     class_names
         Of boxes in VOC files, which do not list their classes: all of them in order. None for those
         found, sorted.

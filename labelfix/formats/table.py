@@ -68,6 +68,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     file = open_table(path)
     roles = _roles(file, options)
     bad = _BadRows(file)
+    root = _root(path, options.images if roles.image else None)
     known = _known_columns(file, roles, bad)
     if roles.image is not None:
         known = known.hstack(_images(file, roles.image, bad, options))
@@ -88,11 +89,11 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         annotations=pl.DataFrame([item_id.alias("annotation_id"), item_id, labels]),
         class_names=names,
         format="table",
-        root=path.parent.resolve(),
+        root=root,
         feature_columns=features,
         skipped=tuple(bad.listed()),
         source={
-            "file": path.name,
+            "file": (path.parent.resolve() / path.name).relative_to(root).as_posix(),
             "label": roles.label,
             "digest": _digest(path),
             "rows": good,
@@ -331,12 +332,13 @@ def _images(file: TableFile, column: str, bad: _BadRows, options: ReadOptions) -
     """Find each row's image below the table's folder, and its size; note what is no use."""
     given = _text(file, column, "path")
     bad.add_missing(given, f"no image path in column {column!r}", "a path")
-    root = file.path.parent.resolve()
-    paths = _inside(root, given.to_list())
+    root = _root(file.path, options.images)
+    base = (options.images or file.path.parent).resolve()
+    paths = _inside(root, base, given.to_list())
     for row, (text, path) in enumerate(zip(given, paths, strict=True)):
         if text is not None and path is None:
-            fix = "copy it there, and write its path from there"
-            bad.add(row, f"an image outside of {root}: {text}", "one inside", fix)
+            fix = "say which folder the paths start from (images=, --images), or copy it there"
+            bad.add(row, f"an image outside of {base}: {text}", "one inside", fix)
     rows = [row for row, path in enumerate(paths) if path is not None]
     files = [root / str(paths[row]) for row in rows]
     sizes, broken = probe(files, max_pixels=options.max_pixels, progress=options.progress)
@@ -351,20 +353,32 @@ def _images(file: TableFile, column: str, bad: _BadRows, options: ReadOptions) -
     )
 
 
-def _inside(root: Path, texts: list[str | None]) -> list[str | None]:
-    """Give paths from `root`, with slashes; None for those that leave it, through links too."""
+def _root(path: Path, images: Path | None) -> Path:
+    """Give the folder that holds both the table and its images."""
+    if images is None:
+        return path.parent.resolve()
+    if not images.is_dir():
+        raise InputError(Problem(str(images), "no such folder", "the folder of the images"))
+    return Path(os.path.commonpath([path.parent.resolve(), images.resolve()]))
+
+
+def _inside(root: Path, base: Path, texts: list[str | None]) -> list[str | None]:
+    """Turn paths from `base` into paths from `root`, with slashes.
+
+    None for those that leave the base, through links too.
+    """
     real: dict[str, Path] = {}  # a table has many images in few folders
 
     def below(text: str | None) -> str | None:
         if text is None or "\0" in text:
             return None
-        full = os.path.normpath(root / text)
+        full = os.path.normpath(base / text)
         folder = os.path.dirname(full)  # noqa: PTH120 # 20 times Path's speed
         if folder not in real:
             real[folder] = Path(folder).resolve()
         link = os.path.islink(full)  # noqa: PTH114 # as above
         target = Path(full).resolve() if link else real[folder] / PurePath(full).name
-        if not target.is_relative_to(root) or not PurePath(full).is_relative_to(root):
+        if not target.is_relative_to(base) or not PurePath(full).is_relative_to(base):
             return None
         return PurePath(full).relative_to(root).as_posix()
 
