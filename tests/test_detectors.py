@@ -235,6 +235,18 @@ def test_missing_images_and_class_labels_are_refused(squares: Dataset, tmp_path:
         resolve("auto")
 
 
+def test_parameters_follow_the_name() -> None:
+    detector: Any = resolve("yolo11n.yaml,epochs=3,image_size=96,confidence=0.05")
+    assert (detector.training.epochs, detector.training.image_size) == (3, 96)
+    assert detector.confidence == 0.05
+    with pytest.raises(InputError) as error:
+        resolve("yolo11n.yaml,epoch=3,batch_size=two,weights=x.pt,mosaic")
+    for wrong in ("'epoch=3'", "'batch_size=two'", "'weights=x.pt'", "'mosaic'"):
+        assert wrong in str(error.value)
+    with pytest.raises(InputError, match="epochs"):
+        resolve("yolo11n.yaml,epochs=0")
+
+
 # Ultralytics
 
 CHILD = """
