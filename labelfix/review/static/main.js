@@ -66,7 +66,7 @@ async function show() {
   if (!entry.picture && entry.cells?.length) stage.holder.replaceChildren(cells(entry));
   render();
   await shownNow;
-  if (queue.current !== entry) return;
+  if (queue.current?.key !== entry.key) return;
   stage.render();
   queue.prepare();
   requestAnimationFrame(() => performance.measure("labelfix:shown", { start: asked, detail: entry.key }));
@@ -611,6 +611,11 @@ async function start() {
   if (localStorage.getItem("labelfix:guideline") && byId("guideline")) toggleGuideline();
   showProgress();
   showSaved();
+  for (const { key, action } of outbox.waiting.flatMap(({ body }) => body.events ?? [])) {
+    const entry = queue.entries[queue.find(key)];
+    if (entry) entry.pending = action; // decided on an earlier page, and about to be saved
+  }
+  queue.index = Math.max(queue.open(), 0);
   const asked = location.hash.slice(1);
   if (asked && queue.find(asked) >= 0) queue.index = queue.find(asked);
   else if (asked) {

@@ -12,7 +12,7 @@ export class Queue {
     this.entries = page.entries;
     this.size = size; // () => the picture size that fits the screen
     this.onMore = onMore;
-    this.index = Math.max(0, this.entries.findIndex((entry) => !entry.state));
+    this.index = -1;
     this.pictures = new Map();
     this.fetching = false;
     this.ended = page.ended;
