@@ -69,22 +69,24 @@ def find_conflicts(
     for test, text in tests:
         for row in rows.filter(test).iter_rows(named=True):
             what = text.format(**row)
-            problem = Problem(row["item_id"], what, "the dataset that the run saw")
+            fix = "--skip-conflicts leaves it out"
+            problem = Problem(row["item_id"], what, "what the run saw", fix)
             found.setdefault(row["item_id"], problem)
     return {item: found[item] for item in dict.fromkeys(corrections["item_id"]) if item in found}
 
 
 def _repopulated(dataset: Dataset, corrections: pl.DataFrame, before: Dataset) -> list[str]:
     """Items to which a box is to be added, and whose boxes are not what they were."""
-    asked = corrections.filter(pl.col("action") == "add_box")["item_id"].unique()
+    asked = corrections.filter(pl.col("action") == "add_box")["item_id"].unique().implode()
     what = ["item_id", "label", *BOX]
-    if asked.is_empty() or "x1" not in dataset.annotations.columns:
+    if not dataset.has_boxes or not before.has_boxes:
         return []
-    now, was = (
-        one.annotations.filter(pl.col("item_id").is_in(asked.implode())).select(what).sort(what)
-        for one in (dataset, before)
-    )
-    return [item for item in asked if not now.filter(item_id=item).equals(was.filter(item_id=item))]
+    counts = [
+        one.annotations.filter(pl.col("item_id").is_in(asked)).select(*what, number=number)
+        for one, number in ((dataset, pl.lit(1)), (before, pl.lit(-1)))
+    ]
+    differing = pl.concat(counts).group_by(what).agg(pl.col("number").sum())
+    return differing.filter(pl.col("number") != 0)["item_id"].unique().to_list()
 
 
 def _differs(name: str, action: str) -> pl.Expr:
