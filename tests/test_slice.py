@@ -154,6 +154,19 @@ def test_average_precision_of_a_slice_is_that_of_its_images() -> None:
     assert coco_metrics(sharp.annotations, mine, ("a",), sharp.items).ap == 1
 
 
+def test_average_precision_has_intervals_over_images() -> None:
+    dataset, found = boxes()
+    mixed = dataset.with_facts(pl.DataFrame({"half": ["a"] * 20 + ["b"] * 20}))
+    table = slice_map(mixed, found, by=["half"], draws=50)
+    for row in table.to_dicts():
+        part = mixed.filter(pl.col("half") == row["value"])
+        mine = found.join(part.items, on="item_id", how="semi")
+        expected = coco_metrics(part.annotations, mine, ("a",), part.items)
+        assert (row["ap"], row["ap50"]) == pytest.approx((expected.ap, expected.ap50))
+        assert 0 < row["low"] < row["ap"] < row["high"] < 1
+    assert slice_map(mixed, found, by=["half"], draws=0)["low"].null_count() == 2
+
+
 def test_object_size_is_the_side_of_a_square_of_that_area() -> None:
     dataset, _ = boxes()
     assert box_facts(dataset)["object_size"].to_numpy() == pytest.approx(10)

@@ -206,6 +206,9 @@ def slice(  # noqa: A001 # the command's name
         int, typer.Option(min=2, help="Without --by: leave out facts of more values than this.")
     ] = 50,
     level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
+    draws: Annotated[
+        int, typer.Option(min=0, help="Of boxes: bootstrap draws for intervals; 0: none.")
+    ] = 200,
     top: Annotated[int, typer.Option(min=0, help="Show this many as a table.")] = 20,
     form: FormatOption = Format.table,
     quiet: Quiet = False,
@@ -231,6 +234,7 @@ def slice(  # noqa: A001 # the command's name
             bins=bins,
             most=most,
             level=level,
+            draws=draws,
             progress=bars,
         )
     if form is not Format.table:
@@ -254,13 +258,9 @@ _HEADERS = {
 def _about_slices(slices: int, top: int, *, is_rate: bool) -> list[str]:
     left = slices - top
     more = [f"And {left:,} more: --top N shows N of them."] if left > 0 else []
-    note = (
-        f"p compares a slice with all other items, adjusted for {slices} comparisons (Holm). "
-        "The intervals are not adjusted: of twenty, one misses by chance."
-        if is_rate
-        else "Without intervals: slices of few boxes move by chance."
-    )
-    return [*more, note]
+    test = f"p compares a slice with all other items, adjusted for {slices} comparisons (Holm). "
+    note = "The intervals are not adjusted for how many there are: of twenty, one misses by chance."
+    return [*more, test * is_rate + note]
 
 
 def _joins(files: list[Path] | None, on: list[str] | None) -> list[tuple[str | Path, str]]:

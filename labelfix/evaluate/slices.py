@@ -14,10 +14,11 @@ import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, Problem
-from labelfix.evaluate.detection import coco_metrics
+from labelfix.evaluate.redetection import MatchedBoxes
+from labelfix.evaluate.statistics import interval, redraw
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -252,6 +253,10 @@ def slice_map(
     by: Sequence[str] | None = None,
     bins: int = 4,
     most: int = 50,
+    draws: int = 200,
+    level: float = 0.95,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> pl.DataFrame:
     """Count COCO's mean average precision for each value of each fact of the items.
 
@@ -260,30 +265,65 @@ def slice_map(
     dataset
         Of boxes.
     predictions
-        Columns of `BOX_PREDICTIONS`.
+        Columns of `BOX_PREDICTIONS`; those for other items are left out.
     by, bins, most
         As in `slice_rates`, of the items.
+    draws, level, seed
+        Of the bootstrap intervals, over images; 0 draws leave them null.
+    progress
+        Called as `progress(what, done, total)`.
 
     Returns
     -------
     DataFrame
-        fact, value, items, boxes, ap, ap50, lowest first. Without intervals: slices of few boxes
-        move by chance.
+        fact, value, items, boxes, ap, low, high (of ap), ap50; lowest ap first, null where there is
+        no box to find.
 
     Raises
     ------
     InputError
-        As `slice_rates` and `coco_metrics`.
+        As `slice_rates` and `labelfix.evaluate.detection.coco_metrics`.
     """
-    _refuse_odd(dataset.items, np.zeros(len(dataset), bool), by, bins, 0.5)
+    _refuse_odd(dataset.items, np.zeros(len(dataset), bool), by, bins, level)
+    found = predictions.join(dataset.items, on="item_id", how="semi", maintain_order="left")
+    matched = MatchedBoxes.of(dataset.annotations, found, dataset.class_names, dataset.items)
+    boxes = dataset.items.join(
+        dataset.annotations.group_by("item_id").len("boxes"),
+        on="item_id",
+        how="left",
+        maintain_order="left",
+    )["boxes"].fill_null(0)
+    parts = [
+        (name, value, (slices == value).to_numpy())
+        for name, slices in _sliced(dataset.items, by, bins, most).items()
+        for value in slices.unique(maintain_order=True)
+    ]
     rows = []
-    for name, slices in _sliced(dataset.items, by, bins, most).items():
-        for value in slices.unique(maintain_order=True):
-            part = dataset.filter(pl.lit(slices == value))
-            found = predictions.join(part.items, on="item_id", how="semi", maintain_order="left")
-            numbers = coco_metrics(part.annotations, found, part.class_names, part.items)
-            boxes = part.annotations.height
-            rows.append((name, value, len(part), boxes, numbers.ap, numbers.ap50))
-    schema = ["fact", "value", "items", "boxes", "ap", "ap50"]
-    table = pl.DataFrame(rows, schema=schema, orient="row").fill_nan(None)
+    for done, (name, value, inside) in enumerate(parts, start=1):
+        ap, ap50 = matched.count(inside[None])[0, :2]
+        low, high = _redrawn_ap(matched, inside, draws, level, seed)
+        items, given = int(inside.sum()), int(boxes.filter(pl.Series(inside)).sum())
+        rows.append((name, value, items, given, ap, low, high, ap50))
+        if progress is not None:
+            progress("slices", done, len(parts))
+    schema = ["fact", "value", "items", "boxes", "ap", "low", "high", "ap50"]
+    kinds = dict.fromkeys(("ap", "low", "high", "ap50"), pl.Float64)
+    table = pl.DataFrame(rows, schema=schema, schema_overrides=kinds, orient="row").fill_nan(None)
     return table.sort("ap", nulls_last=True, maintain_order=True)
+
+
+def _redrawn_ap(
+    matched: MatchedBoxes, inside: NDArray[np.bool_], draws: int, level: float, seed: int
+) -> tuple[float, float]:
+    """Redraw these images: the ends of the interval of their AP; NaN without draws."""
+    if not draws:
+        return float("nan"), float("nan")
+    drawn = redraw(
+        lambda times, _: matched.count(times * inside)[:, :1],
+        matched.n_images,
+        1,
+        draws=draws,
+        seed=seed,
+    )
+    low, high = interval(drawn, level)
+    return float(low[0]), float(high[0])

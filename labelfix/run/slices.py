@@ -46,6 +46,7 @@ def slice_errors(
     bins: int = 4,
     most: int = 50,
     level: float = 0.95,
+    draws: int = 200,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> pl.DataFrame:
     """Say for each value of each fact how good predictions are, or how wrong labels.
@@ -66,6 +67,8 @@ def slice_errors(
         As in `labelfix.metadata.gather`.
     by, bins, most, level
         As in `labelfix.evaluate.slices.slice_rates`.
+    draws
+        Of the intervals of average precision.
     progress
         Called as `progress(what, done, total)`.
 
@@ -103,7 +106,16 @@ def slice_errors(
     assert predictions is not None  # noqa: S101 # for the type checker: looked at above
     if dataset.has_boxes:
         boxes = read_box_predictions(predictions, whole)
-        return slice_map(dataset, boxes, by=by, bins=bins, most=most)
+        return slice_map(
+            dataset,
+            boxes,
+            by=by,
+            bins=bins,
+            most=most,
+            draws=draws,
+            level=level,
+            progress=progress,
+        )
     right = answers_for(whole, predictions, id)[:, 0] == whole.labels
     kept = whole.items["item_id"].is_in(dataset.items["item_id"].implode()).to_numpy()
     return slice_rates(
