@@ -214,7 +214,7 @@ def test_the_movement_of_the_split_is_told_from_that_of_the_seeds() -> None:
 
 
 def test_auto_chooses_on_the_validation_part() -> None:
-    noisy, clean = blobs(300, 0.2)
+    noisy, clean = blobs(300, 0.05)
     from labelfix.predict.auto import Auto
 
     gain = measure_gain(noisy, clean, Auto(("knn", "naive-bayes")), 1, ALONE, draws=2)

@@ -202,24 +202,19 @@ def measure_gain(
     >>> [gain.effect(name)["value"].__round__(2) for name in ("test_labels", "training_labels")]
     [0.1, 0.0]
     """
-    _check_numbers(seeds=seeds, draws=draws, level=level)
+    check_numbers(seeds=seeds, draws=draws, level=level)
     recipe = split or Split()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", LabelfixWarning)
-        plan = make_plan(
-            pair_versions(original, corrected, allow_removed=allow_removed),
-            model,
-            seeds,
-            recipe,
-            resplit=resplit,
-            store=store,
-            cache=cache,
-            progress=progress,
-        )
-        _warn(plan, suggested_by)
-    said = tuple(dict.fromkeys(str(w.message) for w in caught))
-    for text in said:
-        warnings.warn(text, LabelfixWarning, stacklevel=2)
+    plan, said = make_plan(
+        pair_versions(original, corrected, allow_removed=allow_removed),
+        model,
+        seeds,
+        recipe,
+        resplit=resplit,
+        suggested_by=suggested_by,
+        store=store,
+        cache=cache,
+        progress=progress,
+    )
     versions = plan.pair.versions()
     answers = train(plan, list(versions.values()), jobs=jobs, store=store, progress=progress)
     alone = _answers_on_one_split(plan, jobs=jobs, store=store, progress=progress)
@@ -245,18 +240,39 @@ def make_plan(
     seeds: int,
     split: Split,
     *,
-    resplit: bool,
+    resplit: bool = False,
+    suggested_by: Sequence[str] = (),
     store: Path | None,
     cache: Path | Literal[False] | None,
     progress: Progress | None,
-) -> Plan:
-    """Split, choose the model, and make its inputs.
+) -> tuple[Plan, tuple[str, ...]]:
+    """Split, choose the model, and make its inputs; warn, and give the warnings for the record.
 
     Raises
     ------
     InputError
         As `measure_gain`.
     """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LabelfixWarning)
+        plan = _plan(pair, model, seeds, split, resplit, store, cache, progress)
+        _warn(plan, suggested_by)
+    ours = [str(one.message) for one in caught if issubclass(one.category, LabelfixWarning)]
+    for one in caught:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return plan, tuple(dict.fromkeys(ours))
+
+
+def _plan(
+    pair: Pair,
+    model: Any,
+    seeds: int,
+    split: Split,
+    resplit: bool,
+    store: Path | None,
+    cache: Path | Literal[False] | None,
+    progress: Progress | None,
+) -> Plan:
     from labelfix.predict import default_cache
     from labelfix.predict.models import describe
 
@@ -411,7 +427,7 @@ def _choose(
     return choice.model, choice.inputs, choice.details
 
 
-def _check_numbers(*, seeds: int, draws: int, level: float) -> None:
+def check_numbers(*, seeds: int, draws: int, level: float) -> None:
     problems = [
         Problem(name, str(found), expected)
         for name, found, expected, good in (
