@@ -24,7 +24,7 @@ from labelfix._version import __version__
 from labelfix.cli import main, names
 from labelfix.cli.output import Format
 from labelfix.run import open_run
-from labelfix.schema import ISSUES, ClassKind
+from labelfix.schema import BOX_KINDS, ISSUES, ClassKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -416,23 +416,28 @@ def test_help_lists_every_name(
         names.FORMATS,
         names.RULES,
         names.SCORES,
+        names.BOX_KINDS,
+        names.BOX_SCORES,
         tuple(Format),
     )
     assert [name for group in listed for name in group if name not in text] == []
     assert main(["show", "--help"]) == 0
     text = capsys.readouterr().out
-    assert [name for name in names.KINDS if name not in text] == []
+    assert [name for name in (*names.KINDS, *names.BOX_KINDS) if name not in text] == []
 
 
 def test_names_in_help_are_the_names_there_are() -> None:
     from labelfix.find import Engine
+    from labelfix.find.boxes import SCORES as BOX_SCORES
     from labelfix.formats import FORMATS
     from labelfix.predict.tabular import CLASSIFIERS
     from labelfix.score.combine import HeadToHead, OtherLikelier
     from labelfix.score.quality import QUALITY_SCORES
     from labelfix.score.selection import SELECTION_RULES
 
-    assert set(names.FORMATS) <= set(FORMATS)
+    assert names.FORMATS == FORMATS
+    assert tuple(BOX_SCORES) == names.BOX_SCORES
+    assert names.BOX_KINDS == BOX_KINDS
     assert set(names.CLASSIFIERS) == set(CLASSIFIERS)
     assert set(names.RULES) == {"default", OtherLikelier.name, *SELECTION_RULES}
     assert set(names.SCORES) == {"default", HeadToHead.name, *QUALITY_SCORES}

@@ -296,7 +296,7 @@ def test_what_predictions_hide_is_warned_of() -> None:
     with pytest.warns(LabelfixWarning, match="confidence below 0.3"):
         find_issues(dataset, predictions.filter(pl.col("score") > 0.3))
     one = dataset.items["item_id"][4]
-    with pytest.warns(LabelfixWarning, match="1 of 30 images have no prediction"):
+    with pytest.warns(LabelfixWarning, match="no prediction for 1 of 30 images"):
         find_issues(dataset, predictions.filter(pl.col("item_id") != one))
 
 

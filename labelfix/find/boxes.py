@@ -182,8 +182,8 @@ def _warn_of_silence(dataset: Dataset, boxes: pl.DataFrame) -> None:
     silent = dataset.items.join(boxes, on="item_id", how="anti")
     if silent.height:
         warnings.warn(
-            f"{silent.height:,} of {count(len(dataset), 'image')} have no prediction; "
-            "their boxes are judged as if the detector had seen nothing there",
+            f"no prediction for {silent.height:,} of {count(len(dataset), 'image')}: "
+            "judged as if the detector had seen nothing there",
             LabelfixWarning,
             stacklevel=3,
         )
