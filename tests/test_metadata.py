@@ -405,6 +405,7 @@ def test_gather_joins_measures_and_filters(tmp_path: Path, paint: Paint) -> None
         condition="camera == 'c1' and lux > 5 and width == 12 and label == 'cat'",
     )
     assert found.items["item_id"].to_list() == ["val/cat/c1_3.png"]
+    assert found.items.schema["width"] == pl.Int32
 
 
 def test_the_command_filters_and_writes(

@@ -48,7 +48,7 @@ def gather(
     dataset
         What to start from.
     template
-        Facts from item ids: see `facts_from_paths`. What the items have already is not taken again.
+        Facts from item ids: see `facts_from_paths`. What items have already stays, here and below.
     joins
         Files of facts, each with the column that holds its keys: see `read_facts`, `join_facts`.
     to
@@ -66,17 +66,21 @@ def gather(
         As those.
     """
     if template is not None:
-        found = facts_from_paths(dataset.items["item_id"], template)
-        new = found.select(name for name in found.columns if name not in dataset.facts.columns)
-        dataset = dataset.with_facts(new)
+        dataset = _with_new(dataset, facts_from_paths(dataset.items["item_id"], template))
     for path, on in joins:
         dataset = join_facts(dataset, read_facts(path), on=on, to=to, name=str(path))
     if image_facts:
         if dataset.image_paths is None:
             raise InputError(Problem("dataset", "no images", "an image for each item"))
         measured = pl.DataFrame(measure(dataset.image_paths, progress=progress))
-        dataset = dataset.with_facts(measured)
+        dataset = _with_new(dataset, measured.cast({"width": pl.Int32, "height": pl.Int32}))
     return dataset if condition is None else dataset.filter(where(condition, dataset.facts.schema))
+
+
+def _with_new(dataset: Dataset, facts: pl.DataFrame) -> Dataset:
+    """Add the columns that there are not yet."""
+    known = dataset.facts.columns
+    return dataset.with_facts(facts.select(name for name in facts.columns if name not in known))
 
 
 def export(dataset: Dataset, to: Target, out: str | Path, *, copy: bool = False) -> Path:
