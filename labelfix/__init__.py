@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from labelfix._version import __version__
 
 if TYPE_CHECKING:
-    from labelfix import score
+    from labelfix import score, training
     from labelfix.errors import (
         InputError,
         LabelfixError,
@@ -63,12 +63,13 @@ __all__ = [
     "out_of_fold",
     "read",
     "score",
+    "training",
 ]
 
 
 def __getattr__(name: str) -> Any:  # a module attribute can be anything
-    if name == "score":
-        return importlib.import_module("labelfix.score")
+    if name in {"score", "training"}:
+        return importlib.import_module(f"labelfix.{name}")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'labelfix' has no attribute {name!r}")

@@ -42,6 +42,7 @@ ADAPTERS: dict[str, set[str]] = {
         "predict/detect/ultralytics.py",
         "predict/embed.py",
         "predict/torch_models.py",
+        "training/tensors.py",
     },
     "torchvision": {"predict/detect/torchvision.py", "predict/embed.py", "predict/torch_models.py"},
     "ultralytics": {"predict/detect/ultralytics.py"},

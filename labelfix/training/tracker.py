@@ -1,0 +1,767 @@
+"""Watch a training, and know afterwards which labels the network found hard to believe."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import warnings
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from labelfix.atomic import replacing
+from labelfix.errors import InputError, LabelfixWarning, Problem, RunError, name_rows
+from labelfix.schema import SCHEMA_VERSION, Dataset, Predictions
+from labelfix.training.counts import Counts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Tracker", "threshold_labels"]
+
+_BLOCK = 4_000_000  # values of logits looked at together: bounds what is copied meanwhile
+
+LOW_IS_SUSPICIOUS = {
+    "margin": True,
+    "confidence": True,
+    "correctness": True,
+    "variability": False,
+    "el2n": False,
+    "loss": False,
+    "loss_slope": False,
+    "forgetting": False,
+}
+"""What `Tracker.suspects` can rank by: whether low or high values are suspicious."""
+
+
+class _Batch(NamedTuple):
+    """What one `update` brought, still where it was: arrays, or tensors on some device."""
+
+    items: Any
+    logits: Any
+    labels: Any
+    loss: Any
+    weights: Any
+
+
+class Tracker:
+    """What a network says of each item while it learns from it.
+
+    `update` it with each batch of any training loop, and call `end_epoch` after each epoch. Nothing
+    is done on its own: what comes out is a table, an issues table like that of
+    `labelfix.find_issues`, and weights or rows that you may use or not.
+
+    Tensors are copied where they are, without waiting for their device, and moved together when an
+    epoch ends, or when `buffer_bytes` of them wait. Bad values in them come up then.
+
+    Parameters
+    ----------
+    items
+        A dataset with one class label an item; or the item ids; or their number n, items then being
+        0..n-1.
+    class_names
+        Of the logits' columns. None: the dataset's, else "0", "1", …
+    keep_probs
+        Keep each item's mean probability of every class: 4 bytes an item and class. `issues` needs
+        it, the statistics do not.
+    threshold_class
+        The network has one class more than there are, in its last column, for the items that
+        `threshold_labels` moved there.
+    buffer_bytes
+        So much may wait on a device.
+
+    Examples
+    --------
+    >>> tracker = Tracker(["a.png", "b.png", "c.png"], class_names=["cat", "dog"])
+    >>> for _ in range(3):
+    ...     tracker.update([0, 1, 2], [[2.0, 0.0], [0.0, 2.0], [0.0, 1.0]], labels=[0, 1, 0])
+    ...     tracker.end_epoch()
+    >>> tracker.suspects(1)["item_id", "margin", "correctness"].row(0)
+    ('c.png', -1.0, 0.0)
+    >>> tracker.issues(["cat", "dog", "cat"])["given_label", "suggested_label"].row(0)
+    ('cat', 'dog')
+    """
+
+    def __init__(
+        self,
+        items: Dataset | int | Sequence[str],
+        class_names: Sequence[str] | None = None,
+        *,
+        keep_probs: bool = True,
+        threshold_class: bool = False,
+        buffer_bytes: int = 64 * 2**20,
+    ) -> None:
+        if isinstance(items, Dataset):
+            class_names = items.class_names if class_names is None else class_names
+            items = items.items["item_id"].to_list()
+        self.item_ids: tuple[str, ...] | None = None if isinstance(items, int) else tuple(items)
+        self.class_names = None if class_names is None else tuple(class_names)
+        self.keep_probs = keep_probs
+        self.threshold_class = threshold_class
+        self.buffer_bytes = buffer_bytes
+        self._n = items if isinstance(items, int) else len(items)
+        _check_items(self._n, self.item_ids)
+        self._counts = Counts.of(self._n)
+        self._row_of: dict[str, int] | None = None
+        self._width: int | None = None
+        self._waiting: list[_Batch] = []
+        self._waiting_bytes = 0
+
+    def __len__(self) -> int:
+        """Count the items."""
+        return self._n
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs have ended."""
+        return len(self._counts.epochs)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest over the items and class names: which dataset this speaks of."""
+        ids = str(self._n) if self.item_ids is None else json.dumps(self.item_ids)
+        said = f"{ids}\n{json.dumps(self.class_names)}\n{self.threshold_class}"
+        return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+
+    def update(
+        self,
+        items: Any,
+        logits: Any,
+        labels: Any,
+        loss: Any = None,
+        weights: Any = None,
+    ) -> None:
+        """Take in what the network said of a batch.
+
+        Parameters
+        ----------
+        items
+            Row of each item, from 0, or its id, shape (b,). An item may come any number of times.
+        logits
+            What the loss was made of, before the softmax, shape (b, K); or (b,) or (b, 1): those of
+            the second of two classes. Logarithms of probabilities do as well. NumPy arrays or torch
+            tensors, in any precision, on any device.
+        labels
+            What the network was given, as class numbers, shape (b,).
+        loss
+            Of each item, shape (b,). None: the cross entropy.
+        weights
+            In [0, 1], shape (b,): how much of what was shown was the item, where images are mixed.
+            0 leaves the item out. None: 1.
+
+        Raises
+        ------
+        InputError
+            If shapes do not fit, or the width of the logits changes, or, for what is not on a
+            device, items or labels are out of range.
+        """
+        logits, labels, loss, weights = (_kept(one) for one in (logits, labels, loss, weights))
+        if logits.ndim == 1:
+            logits = logits[:, None]
+        batch = _Batch(self._rows(items), logits, labels, loss, weights)
+        self._check_shapes(batch)
+        self._width = self._width or _width(batch.logits)
+        self._check_values(_Batch(*(_on_host(one) for one in batch)))
+        self._waiting.append(batch)
+        self._waiting_bytes += sum(one.nbytes for one in batch if one is not None)
+        if self._waiting_bytes > self.buffer_bytes:
+            self.flush()
+
+    def end_epoch(self) -> None:
+        """Say that an epoch is over.
+
+        Raises
+        ------
+        InputError
+            As `flush`.
+        """
+        self.flush()
+        self._counts.end_epoch()
+
+    def flush(self) -> None:
+        """Count in what waits on a device: for a look in the midst of an epoch.
+
+        Raises
+        ------
+        InputError
+            If items or labels are out of range, or weights are not in [0, 1]. Nothing of what
+            waited is counted then.
+        """
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if not waiting:
+            return
+        columns = _Batch(*(_joined(parts) for parts in zip(*_completed(waiting), strict=True)))
+        self._check_values(columns)
+        step = max(1, _BLOCK // columns.logits.shape[1])
+        for start in range(0, len(columns.items), step):
+            rows = slice(start, start + step)
+            self._count(_Batch(*(one[rows] for one in columns)))
+
+    def _count(self, batch: _Batch) -> None:
+        """Count in a block of sightings."""
+        shown = batch.weights > 0
+        item, logits, label, loss, weight = (one[shown] for one in batch)
+        if logits.shape[1] == 1:
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        item, label = item.astype(np.int64), label.astype(np.int64)
+        self._counts.add(item, logits, label, loss, weight, keep_probs=self.keep_probs)
+
+    def statistics(self) -> pl.DataFrame:
+        """Sum up what was seen of each item.
+
+        Returns
+        -------
+        pl.DataFrame
+            One row an item, in item order; null where an item was never seen:
+
+            - item_id; `label` as last seen, a class number; `seen`, how often;
+            - `confidence`, mean probability of the given label, `variability`, its standard
+              deviation, `correctness`, share of epochs in which the label was the network's first
+              choice (Data Maps, Swayamdipta et al. 2020);
+            - `margin`, mean logit of the given label less the largest other one (AUM, Pleiss et al.
+              2020);
+            - `el2n`, mean length of the error vector, in [0, 1.42] (Paul et al. 2021);
+            - `forgetting`, how often the network was right in one epoch and wrong in the next that
+              it saw the item in (Toneva et al. 2019), and `learned`, the epoch from 0 since which
+              it was always right; null: never, or wrong at the end;
+            - `loss`, its mean, and `loss_slope`, its change by an epoch, by least squares;
+            - `broken`, how often logits or loss were NaN or infinite, which counts in no mean, and
+              `relabelled`, how often the label changed.
+
+        Raises
+        ------
+        InputError
+            If nothing was seen yet.
+        """
+        self._check_seen()
+        counts = self._counts
+        mean, history = counts.means(), counts.history()
+        table = pl.DataFrame(
+            {
+                "item_id": self.item_ids or [str(row) for row in range(self._n)],
+                "label": counts.label,
+                "seen": counts.seen,
+                "confidence": mean["given"],
+                "variability": np.sqrt(np.maximum(mean["given²"] - mean["given"] ** 2, 0)),
+                "correctness": history.correctness,
+                "margin": mean["margin"],
+                "el2n": mean["error"],
+                "forgetting": history.forgetting,
+                "learned": history.learned,
+                "loss": mean["loss"],
+                "loss_slope": counts.loss_slope(),
+                "broken": counts.broken,
+                "relabelled": counts.relabelled,
+            }
+        )
+        never = pl.col("label") < 0
+        return table.with_columns(pl.selectors.float().fill_nan(None)).with_columns(
+            pl.when(~never).then("label").alias("label"),
+            pl.when(~never).then("forgetting").alias("forgetting"),
+            pl.when(pl.col("learned") >= 0).then("learned").alias("learned"),
+        )
+
+    def suspects(self, k: int = 20, by: str = "margin") -> pl.DataFrame:
+        """List the k items that look most like label errors: rows of `statistics`.
+
+        Parameters
+        ----------
+        k
+            So many at most.
+        by
+            A column of `statistics`: margin, confidence, correctness, variability, el2n, loss,
+            loss_slope or forgetting.
+
+        Raises
+        ------
+        InputError
+            If `by` is none of these, or nothing was seen yet.
+        """
+        if by not in LOW_IS_SUSPICIOUS:
+            raise InputError(Problem("by", repr(by), f"one of {', '.join(LOW_IS_SUSPICIOUS)}"))
+        low = LOW_IS_SUSPICIOUS[by]
+        found = self.statistics().filter(pl.col(by).is_not_null())
+        return found.sort(by, descending=not low, maintain_order=True).head(k)
+
+    def kept_rows(self, k: int, by: str = "margin") -> NDArray[np.int64]:
+        """Give the rows of all items but the k most suspicious ones, ascending: to go on with."""
+        ids = pl.Series(self.item_ids or [str(row) for row in range(self._n)])
+        left_out = ids.is_in(self.suspects(k, by)["item_id"].implode())
+        return np.flatnonzero(~left_out.to_numpy())
+
+    def weights(self) -> NDArray[np.float32]:
+        """Give each item a weight for the loss: 1, or less where the network disbelieves its label.
+
+        min(1, 2 / (1 + exp(-mean margin))): 1 where the given label is on average the first choice,
+        else twice its chance against the first choice alone. Items never seen weigh 1.
+
+        Returns
+        -------
+        NDArray
+            Shape (n,), float32, in [0, 1].
+        """
+        self._check_seen()
+        margin = np.nan_to_num(np.minimum(self._counts.means()["margin"], 0), nan=0.0)
+        return np.asarray(2 / (1 + np.exp(-margin)), dtype=np.float32)
+
+    def below_threshold(self, percentile: float = 99.0) -> NDArray[np.bool_]:
+        """Tell whose margin is below that of items whose label is wrong for sure.
+
+        Those are the items that `threshold_labels` moved to a class of their own: the threshold is
+        a percentile of their margins (Pleiss et al. 2020). They are False themselves; a second
+        training with another seed tells of them.
+
+        Parameters
+        ----------
+        percentile
+            In [0, 100].
+
+        Returns
+        -------
+        NDArray
+            Shape (n,), bool.
+
+        Raises
+        ------
+        InputError
+            If no item was in the threshold class.
+        """
+        self._check_seen()
+        margin = self._counts.means()["margin"]
+        moved = (self._counts.label == self._n_classes) & np.isfinite(margin)
+        if not self.threshold_class or not moved.any():
+            fix = "Tracker(threshold_class=True), with labels from threshold_labels"
+            raise InputError(Problem("tracker", "no items in a threshold class", fix=fix))
+        threshold = np.percentile(margin[moved], percentile)
+        below: NDArray[np.bool_] = (margin <= threshold) & (self._counts.label != self._n_classes)
+        return below
+
+    def mean_probs(self) -> NDArray[np.float32]:
+        """Give each item's mean class probabilities in training, rows sum to one.
+
+        Returns
+        -------
+        NDArray
+            Shape (n, K), float32; all alike for items never seen. Without the threshold class.
+
+        Raises
+        ------
+        InputError
+            If nothing was seen yet, or `keep_probs` is off.
+        """
+        self._check_seen()
+        total = self._counts.probs
+        if total is None:
+            raise InputError(Problem("tracker", "keep_probs=False", "keep_probs=True"))
+        probs = total[:, : self._n_classes].astype(np.float64)
+        sums = probs.sum(axis=1, keepdims=True)
+        return np.where(sums > 0, probs / np.where(sums > 0, sums, 1), 1 / probs.shape[1]).astype(
+            np.float32
+        )
+
+    def noise_matrix(self) -> NDArray[np.float64]:
+        """Estimate how labels were mixed up: row = true class, column = given one, rows sum to one.
+
+        Takes the class of the highest mean probability for the true one. For
+        `labelfix.training.pytorch.ForwardCorrection`.
+
+        Returns
+        -------
+        NDArray
+            Shape (K, K), float64. A class that is never the highest counts as never mixed up.
+        """
+        likeliest = self.mean_probs().argmax(axis=1)
+        label, k = self._counts.label, self._n_classes
+        known = (label >= 0) & (label < k)
+        pairs = likeliest[known] * k + label[known]
+        counts = np.bincount(pairs, minlength=k * k).reshape(k, k).astype(np.float64)
+        empty = counts.sum(axis=1) == 0
+        counts[empty, empty] = 1
+        rows: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
+        return rows
+
+    def predictions(self, data: Any = None, out_of_fold: Predictions | None = None) -> Predictions:
+        """Give what was seen as predictions for `labelfix.find_issues`.
+
+        Parameters
+        ----------
+        data
+            The dataset to speak of: this one, a part of it, or in another order; found by item id.
+            Anything else: the items of the tracker, in their order.
+        out_of_fold
+            What a model says of items that it did not learn from: is joined by what was seen, as
+            `train_pred_probs`. None: what was seen is all there is.
+
+        Raises
+        ------
+        InputError
+            If the dataset has items that the tracker does not know.
+
+        Warns
+        -----
+        LabelfixWarning
+            Of items never seen, of NaN, and of labels that are not those of the training.
+        """
+        rows = self._rows_of(data)
+        names = self.class_names or tuple(str(k) for k in range(self._n_classes))
+        probs = self.mean_probs()[rows]
+        self._warn(data, rows, names)
+        if out_of_fold is None:
+            return Predictions(probs, names, model="training")
+        if out_of_fold.class_names and sorted(out_of_fold.class_names) != sorted(names):
+            found = f"classes {', '.join(out_of_fold.class_names)}"
+            raise InputError(Problem("out_of_fold", found, f"the tracker's: {', '.join(names)}"))
+        if len(out_of_fold.pred_probs) != len(rows):
+            found = f"{len(out_of_fold.pred_probs)} rows"
+            raise InputError(Problem("out_of_fold", found, f"{len(rows)}, one an item"))
+        if out_of_fold.class_names:
+            probs = probs[:, [names.index(name) for name in out_of_fold.class_names]]
+        return replace(out_of_fold, train_pred_probs=probs)
+
+    def issues(
+        self, data: Any, out_of_fold: Predictions | None = None, **choices: Any
+    ) -> pl.DataFrame:
+        """Rank all labels, most suspicious first.
+
+        Parameters
+        ----------
+        data, out_of_fold
+            As for `predictions`; labels alone will do, in item order.
+        choices
+            As for `labelfix.find_issues`: score, select, weighing, …
+
+        Returns
+        -------
+        pl.DataFrame
+            The columns of `labelfix.schema.ISSUES`, as `find_issues` gives.
+        """
+        from labelfix.find import find_issues
+
+        return find_issues(data, self.predictions(data, out_of_fold), **choices)
+
+    def merge(self, *others: Tracker) -> Tracker:
+        """Put together what several processes saw of one training, epoch by epoch.
+
+        An item that two of them saw in one epoch counts as right in it if both were.
+
+        Returns
+        -------
+        Tracker
+            A new one.
+
+        Raises
+        ------
+        InputError
+            If they are not of the same items and classes.
+        """
+        everyone = [self, *others]
+        for one in everyone:
+            one.flush()
+        width = next((one._width for one in everyone if one._width), None)
+        problems = [
+            Problem(f"tracker {number}", "other items or classes", "those of the first")
+            for number, one in enumerate(everyone, start=1)
+            if (one.fingerprint, one.keep_probs) != (self.fingerprint, self.keep_probs)
+            or one._width not in {None, width}
+        ]
+        if problems:
+            raise InputError(problems)
+        merged = self._empty()
+        merged._width = width
+        merged._counts = self._counts.merged([one._counts for one in others])
+        return merged
+
+    def state_dict(self) -> dict[str, bytes]:
+        """Give all that is known, to be kept with a checkpoint, without pickles.
+
+        What waits is counted in first, so it may be called in the midst of an epoch.
+        """
+        self.flush()
+        about = {
+            "schema_version": SCHEMA_VERSION,
+            "n": self._n,
+            "item_ids": self.item_ids,
+            "class_names": self.class_names,
+            "keep_probs": self.keep_probs,
+            "threshold_class": self.threshold_class,
+            "width": self._width,
+        }
+        text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
+        content = io.BytesIO()
+        np.savez(content, about=text, **self._counts.arrays())  # type: ignore[arg-type] # numpy types allow_pickle as a keyword
+        return {"npz": content.getvalue()}
+
+    def load_state_dict(self, state: Mapping[str, bytes]) -> None:
+        """Go on where `state_dict` was taken.
+
+        Raises
+        ------
+        InputError
+            If it is that of other items or classes.
+        RunError
+            If it is none, or a newer version's.
+        """
+        other = _restored(state["npz"], "the state")
+        if other.fingerprint != self.fingerprint:
+            raise InputError(Problem("state", "that of other items or classes", "this tracker's"))
+        self._counts, self._width = other._counts, other._width
+        self._waiting, self._waiting_bytes = [], 0
+
+    def save(self, path: str | Path) -> None:
+        """Write all that is known to one .npz file, without pickles."""
+        content = self.state_dict()["npz"]
+        with replacing(Path(path)) as file:
+            file.write(content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tracker:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        RunError
+            If it cannot be read, is something else, or a newer version's.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise RunError(f"{path}: {error.strerror}") from error
+        return _restored(content, str(path))
+
+    @property
+    def _n_classes(self) -> int:
+        """Real ones: without the threshold class."""
+        if self.class_names is not None:
+            return len(self.class_names)
+        return (self._width or 0) - self.threshold_class
+
+    def _empty(self) -> Tracker:
+        return Tracker(
+            self._n if self.item_ids is None else self.item_ids,
+            self.class_names,
+            keep_probs=self.keep_probs,
+            threshold_class=self.threshold_class,
+            buffer_bytes=self.buffer_bytes,
+        )
+
+    def _rows(self, items: Any) -> Any:
+        """Turn item ids into rows; leave rows as they are."""
+        if hasattr(items, "detach"):
+            return _kept(items)
+        given = np.asarray(items)
+        if given.dtype.kind not in "UO":
+            return np.array(given)
+        if self.item_ids is None:
+            raise InputError(Problem("items", "item ids", "rows", "give the ids to Tracker"))
+        if self._row_of is None:
+            self._row_of = {name: row for row, name in enumerate(self.item_ids)}
+        unknown = [str(name) for name in given if name not in self._row_of]
+        if unknown:
+            shown = ", ".join(map(repr, unknown[:5]))
+            raise InputError(Problem("items", f"unknown ids: {shown}", "those given to Tracker"))
+        return np.array([self._row_of[name] for name in given], dtype=np.int64)
+
+    def _rows_of(self, data: Any) -> NDArray[np.int64]:
+        """Find the items of a dataset."""
+        if not isinstance(data, Dataset):
+            return np.arange(self._n)
+        if self.item_ids is None:
+            if len(data) != self._n:
+                found = f"{len(data)} items, where the tracker has {self._n}"
+                raise InputError(Problem("dataset", found, fix="give the dataset to Tracker"))
+            return np.arange(self._n)
+        rows = data.items["item_id"].replace_strict(
+            list(self.item_ids), range(self._n), default=None, return_dtype=pl.Int64
+        )
+        if rows.null_count():
+            unknown = data.items["item_id"].filter(rows.is_null())
+            found = f"{len(unknown)} items that the tracker does not know, such as {unknown[0]!r}"
+            raise InputError(Problem("dataset", found, "the items that were given to Tracker"))
+        return rows.to_numpy()
+
+    def _warn(self, data: Any, rows: NDArray[np.int64], names: tuple[str, ...]) -> None:
+        """Say what makes the evidence weaker than it looks."""
+        counts = self._counts
+        said = []
+        if never := int((counts.seen[rows] == 0).sum()):
+            said.append(f"{never} of {len(rows)} items were never seen in training")
+        broken = np.flatnonzero(counts.broken[rows])
+        if len(broken):
+            said.append(
+                f"logits or loss of {len(broken)} items were NaN or infinite "
+                f"({name_rows(broken)}): look whether they can be read"
+            )
+        if isinstance(data, Dataset) and data.class_names == names:
+            seen = counts.label[rows]
+            known = (seen >= 0) & (seen < len(names))
+            if others := int((known & (seen != data.labels)).sum()):
+                said.append(f"{others} labels of the dataset are not those of the training")
+        if changed := int((counts.relabelled[rows] > 0).sum()):
+            said.append(f"labels of {changed} items changed during the training")
+        for text in said:
+            warnings.warn(text, LabelfixWarning, stacklevel=4)
+
+    def _check_seen(self) -> None:
+        self.flush()
+        if not self._counts.seen.any():
+            fix = "call update() for each batch, and end_epoch()"
+            raise InputError(Problem("tracker", "no epoch: nothing was seen yet", fix=fix))
+
+    def _check_shapes(self, batch: _Batch) -> None:
+        """Hold a batch to one row an item, and to the width of those before."""
+        n = len(batch.items)
+        problems = [
+            Problem(name, f"shape {tuple(one.shape)}", f"({n},): one an item", _FIXES.get(name, ""))
+            for name, one in batch._asdict().items()
+            if name != "logits" and one is not None and tuple(one.shape) != (n,)
+        ]
+        shape = tuple(batch.logits.shape)
+        width = _width(batch.logits) if len(shape) == 2 else None
+        if width is None or shape[0] != n:
+            problems.append(Problem("logits", f"shape {shape}", f"({n}, classes)"))
+        elif self._width is not None and width != self._width:
+            before = f"{self._width}, as before"
+            problems.append(Problem("logits", f"{width} classes", before))
+        elif self.class_names is not None and width != self._n_classes + self.threshold_class:
+            known = f"{self._n_classes + self.threshold_class}, as there are classes"
+            problems.append(Problem("logits", f"{width} classes", known))
+        if problems:
+            raise InputError(problems)
+
+    def _check_values(self, batch: _Batch) -> None:
+        """Hold what is on the host to its ranges; None is not looked at."""
+        width = self._width or 0
+        ranges = [("items", batch.items, self._n), ("labels", batch.labels, width)]
+        problems = []
+        for name, values, stop in ranges:
+            if values is None:
+                continue
+            bad = values[(values < 0) | (values >= stop)]
+            whole = values.dtype.kind in "iub"
+            if len(bad) or not whole:
+                found = f"{len(bad)} out of range, such as {bad[0]}" if whole else values.dtype.name
+                problems.append(Problem(name, found, f"whole numbers from 0 to {stop - 1}"))
+        weights = batch.weights
+        if weights is not None and not ((weights >= 0) & (weights <= 1)).all():
+            bad = weights[~((weights >= 0) & (weights <= 1))]
+            problems.append(Problem("weights", f"{bad[0]}", "numbers in [0, 1]"))
+        if problems:
+            raise InputError(problems)
+
+
+_FIXES = {"loss": "use reduction='none'"}
+
+
+def threshold_labels(
+    labels: ArrayLike, n_classes: int, *, share: float | None = None, seed: int = 0
+) -> NDArray[np.int64]:
+    """Move some items, drawn at random, to a class of their own, so that their label is wrong.
+
+    How well the network learns those says which margin a wrong label has (Pleiss et al. 2020,
+    "Identifying Mislabeled Data using the Area Under the Margin Ranking"). Train with these labels
+    and one class more, and ask `Tracker.below_threshold`. Then once more with another seed, for the
+    items that were moved.
+
+    Parameters
+    ----------
+    labels
+        In 0..n_classes-1, shape (n,).
+    n_classes
+        K; the class of its own is number K.
+    share
+        Of the items, in (0, 1). None: 1 / (K + 1), as in the paper.
+    seed
+        Which ones.
+
+    Examples
+    --------
+    >>> (threshold_labels(np.zeros(100), 4) == 4).sum()
+    np.int64(20)
+    """
+    moved = np.array(labels, dtype=np.int64)
+    count = round(len(moved) * (1 / (n_classes + 1) if share is None else share))
+    moved[np.random.default_rng(seed).permutation(len(moved))[:count]] = n_classes
+    return moved
+
+
+def _check_items(n: int, item_ids: tuple[str, ...] | None) -> None:
+    if n < 1:
+        raise InputError(Problem("items", str(n), "one item at least"))
+    if item_ids is not None and len(set(item_ids)) < n:
+        raise InputError(Problem("items", f"{n - len(set(item_ids))} ids twice", "each once"))
+
+
+def _kept(values: Any) -> Any:
+    """Copy, on its own device: loops write into their arrays."""
+    if values is None:
+        return None
+    if hasattr(values, "detach"):
+        from labelfix.training.tensors import kept
+
+        return kept(values)
+    return np.array(values)
+
+
+def _width(logits: Any) -> int:
+    """Count the classes; one column speaks of two."""
+    return 2 if logits.shape[1] == 1 else int(logits.shape[1])
+
+
+def _completed(batches: list[_Batch]) -> list[_Batch]:
+    """Fill in what was not given: no loss as minus infinity, no weights as ones."""
+    return [
+        batch._replace(
+            loss=np.full(len(batch.items), -np.inf) if batch.loss is None else batch.loss,
+            weights=np.ones(len(batch.items)) if batch.weights is None else batch.weights,
+        )
+        for batch in batches
+    ]
+
+
+def _joined(parts: Sequence[Any]) -> NDArray[Any]:
+    """Put the batches' parts behind each other, in an array."""
+    if any(hasattr(part, "detach") for part in parts):
+        from labelfix.training.tensors import moved
+
+        return moved(parts)
+    return np.concatenate(parts)
+
+
+def _on_host(values: Any) -> NDArray[Any] | None:
+    """Give the values if looking at them waits for no device."""
+    if isinstance(values, np.ndarray):
+        return values
+    if values is not None and values.device.type == "cpu":
+        from labelfix.training.tensors import moved
+
+        return moved([values])
+    return None
+
+
+def _restored(content: bytes, where: str) -> Tracker:
+    """Make a tracker of what `state_dict` gave."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            about = json.loads(arrays["about"].tobytes())
+            version = about["schema_version"]
+            counts = Counts.from_arrays(arrays) if version <= SCHEMA_VERSION else None
+    except (AttributeError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{where} is not what a tracker wrote: {error!r}") from error
+    if counts is None:
+        newer = f"{where} was written by a newer labelfix (schema {version})"
+        raise RunError(f"{newer}; this one knows schema {SCHEMA_VERSION}")
+    tracker = Tracker(
+        about["n"] if about["item_ids"] is None else about["item_ids"],
+        about["class_names"],
+        keep_probs=about["keep_probs"],
+        threshold_class=about["threshold_class"],
+    )
+    tracker._counts, tracker._width = counts, about["width"]
+    return tracker
