@@ -20,11 +20,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import labelfix
+from labelfix import cli
 from labelfix.apply import APPLIED, Choices, apply_corrections, apply_in_place, preview, undo
 from labelfix.apply import build as apply_build
 from labelfix.apply import inplace as apply_inplace
 from labelfix.apply.record import MARKS
+from labelfix.decisions import DecisionLog, State, decide, issue_ids, new_decision
 from labelfix.formats import imagefolder
+from labelfix.run import open_run
 from labelfix.schema import BOX, CORRECTIONS, Dataset
 
 if TYPE_CHECKING:
@@ -775,3 +778,139 @@ def test_one_long_line_is_shown_object_by_object(tmp_path: Path) -> None:
     lines = list(preview(dataset, table(relabel(dataset, 20, "dog"))))
     assert [line for line in lines if re.match(r"[-+]\{", line)]
     assert max(map(len, lines)) < 300
+
+
+# ---------------------------------------------------------------- runs and the command
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_boxes_corrected_in_place_come_back_byte_for_byte(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(["coco", "yolo", "voc"]))
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", labelfix.LabelfixWarning)
+        dataset = labelfix.read(MAKERS[name](Path(folder, "old")))
+        before = contents(Path(folder))
+        corner = st.floats(0, 3)
+        rows = []
+        for row in range(dataset.annotations.height):
+            action = data.draw(st.sampled_from(["set_label", "set_box", "delete", "keep"]))
+            x, y = data.draw(corner), data.draw(corner)
+            box = dict(zip(BOX, (x, y, x + 2, y + 3), strict=True)) if action == "set_box" else {}
+            if action != "keep":
+                rows.append({**relabel(dataset, row, "dog", action), **box})
+        item = dataset.items["item_id"][0]
+        box = dict(zip(BOX, (1.0, 1.0, 2.0, 2.0), strict=True))
+        rows.append({"action": "add_box", "item_id": item, "label": "cat", **box})
+        apply_in_place(dataset, table(*rows))
+        assert contents(Path(folder)) != before
+        undo(Path(folder, "old"))
+        assert contents(Path(folder)) == before
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run on the labels of a table, and one decision."""
+    path = csv_table(tmp_path / "old", "id,label\na,cat\nb,dog\nc,cat\nd,dog\n")
+    np.save(tmp_path / "p.npy", np.array([[0.1, 0.9], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]]))
+    out = tmp_path / "run"
+    words = ["--labels", str(path), "--pred-probs", str(tmp_path / "p.npy"), "--out", str(out)]
+    assert cli.main(["find", *words, "--quiet"]) == 0
+    opened = open_run(out)
+    issues = (
+        opened.issues
+        if "issue" in opened.issues.columns
+        else opened.issues.with_columns(issue_ids(opened.issues))
+    )
+    fingerprint = opened.info.dataset.fingerprint
+    log = DecisionLog(out / "decisions.jsonl", fingerprint)
+    row = issues.filter(item_id="a").row(0, named=True)
+    log.append(
+        decide(row, "set_label", after=State("dog"), reviewer="ann", fingerprint=fingerprint)
+    )
+    return out
+
+
+def test_the_command_applies_a_run_and_takes_it_back(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(tmp_path / "old")
+    assert cli.main(["apply", str(run), "--dry-run"]) == 0
+    assert "-a,cat\n+a,dog\n" in capsys.readouterr().out
+    assert cli.main(["apply", str(run), "--to", str(tmp_path / "new")]) == 0
+    out = capsys.readouterr().out
+    assert "Applied 1 correction to 1 item" in out
+    assert (tmp_path / "new" / "t.csv").read_text() == "id,label\na,dog\nb,dog\nc,cat\nd,dog\n"
+    undoing = out.splitlines()[-1].removeprefix("Take it back: labelfix ").split()
+    assert cli.main(undoing) == 0
+    assert not (tmp_path / "new").exists()
+    assert cli.main(["apply", str(run), "--in-place"]) == 0
+    assert contents(tmp_path / "old")["t.csv"] != before["t.csv"]
+    assert cli.main(["apply", str(run), "--in-place"]) == 0
+    assert "already" in capsys.readouterr().out
+    assert cli.main(["apply", "--undo", str(tmp_path / "old")]) == 0
+    assert contents(tmp_path / "old") == before
+
+
+def test_a_dataset_that_moved_is_looked_for_where_it_is_said_to_be(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old").rename(tmp_path / "moved")
+    words = ["apply", str(run), "--to", str(tmp_path / "new")]
+    assert cli.main(words) == 2
+    assert f"{tmp_path / 'old' / 't.csv'}: found no such file" in capsys.readouterr().err
+    for root in ("moved", "moved/t.csv"):
+        assert cli.main([*words, "--root", str(tmp_path / root)]) == 0
+        undo(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["RUN"],
+        ["RUN", "--to", "x", "--in-place"],
+        ["--to", "x"],
+        ["RUN", "--undo", "x"],
+        ["RUN", "--to", "x", "--undo", "x"],
+        ["--undo", "nowhere"],
+        ["nowhere", "--to", "x"],
+    ],
+)
+def test_what_the_command_cannot_do_is_said_and_nothing_done(
+    words: list[str], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = contents(tmp_path)
+    assert cli.main(["apply", *(str(run) if word == "RUN" else word for word in words)]) == 2
+    assert contents(tmp_path) == before
+
+
+def test_a_run_without_decisions_has_nothing_to_apply(run: Path, tmp_path: Path) -> None:
+    (run / "decisions.jsonl").unlink()
+    assert cli.main(["apply", str(run), "--to", str(tmp_path / "new")]) == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_reviewers_who_disagree_change_nothing_unless_one_is_preferred(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = open_run(run)
+    log = DecisionLog(run / "decisions.jsonl", opened.info.dataset.fingerprint)
+    issue = log.replay.decisions[0].issue
+    log.append(
+        new_decision(
+            "keep",
+            reviewer="bob",
+            fingerprint=opened.info.dataset.fingerprint,
+            item_id="a",
+            annotation_id="a",
+            issue=issue,
+        )
+    )
+    words = ["apply", str(run), "--to", str(tmp_path / "new")]
+    assert cli.main(words) == 0
+    assert "reviewers disagree: 1 annotation" in capsys.readouterr().out
+    undo(tmp_path / "new")
+    assert cli.main([*words, "--prefer", "ann"]) == 0
+    assert "reviewers disagree" not in capsys.readouterr().out
+    assert "a,dog" in (tmp_path / "new" / "t.csv").read_text()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import labelfix
+from labelfix import cli
 from labelfix.decisions import Decision, Replay, corrections, issue_ids
 from labelfix.exchange import Answer, Region, decisions_from, read_answers, tasks_of, write_tasks
 from labelfix.schema import BOX
@@ -107,6 +108,8 @@ def decide(
         replay=replay or Replay(),
         reviewer="ann",
         fingerprint="f",
+        same_box=0.5,
+        tolerance=0.02,
     )
 
 
@@ -428,3 +431,39 @@ def test_the_example_of_label_studio_in_the_docs_names_what_is_written(tmp_path:
     assert re.search(
         f'<RectangleLabels name="{result["from_name"]}" toName="{result["to_name"]}"', text
     )
+
+
+def test_the_command_takes_a_run_out_and_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "old"
+    for item, width, height in ITEMS.select("path", "width", "height").iter_rows():
+        (root / item).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (width, height)).save(root / item)
+    document = {
+        "images": [
+            {"id": n, "file_name": item, "width": w, "height": h}
+            for n, (item, w, h) in enumerate(ITEMS.select("path", "width", "height").iter_rows())
+        ],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [
+            {"id": 7, "image_id": 0, "category_id": 1, "bbox": [1, 2, 20, 20]},
+            {"id": 9, "image_id": 1, "category_id": 2, "bbox": [30, 2, 20, 20]},
+        ],
+    }
+    (root / "x.json").write_text(json.dumps(document))
+    seen = boxes(("", "im/a.png", "dog", (1, 2, 21, 22)), ("", "im/b.png", "cat", (1, 40, 30, 70)))
+    seen.drop("annotation_id").with_columns(score=pl.lit(0.9)).write_parquet(tmp_path / "p.parquet")
+    run, file = str(tmp_path / "run"), str(tmp_path / "q.xml")
+    found = ["find", str(root / "x.json"), "--predictions", str(tmp_path / "p.parquet")]
+    assert cli.main([*found, "--out", run, "--quiet"]) == 0
+    assert cli.main(["export", run, "--to", "cvat", "--out", file]) == 0
+    assert cli.main(["import", run, file, "--reviewer", "ann"]) == 0
+    assert "added 0" not in capsys.readouterr().out
+    assert cli.main(["import", run, file, "--reviewer", "ann"]) == 0
+    assert "added 0 decisions" in capsys.readouterr().out
+    assert cli.main(["apply", run, "--to", str(tmp_path / "new"), "--quiet"]) == 0
+    new = labelfix.read(tmp_path / "new" / "x.json").annotations
+    assert new.filter(annotation_id="7")["label"].item() == "dog"
+    assert cli.main(["import", run, str(tmp_path / "p.parquet")]) == 2
+    assert cli.main(["export", run, "--to", "cvat", "--out", str(tmp_path)]) == 2

@@ -287,6 +287,12 @@ def import_answers(
         str | None,
         typer.Option(metavar="NAME", help="Who decided there. Default: you.", show_default=False),
     ] = None,
+    same_box: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="IoU from which a box that lost its id is the one it overlaps most."
+        ),
+    ] = 0.5,
     quiet: Quiet = False,
 ) -> None:
     """Read what another tool exported, and append it to the decisions."""
@@ -295,7 +301,9 @@ def import_answers(
     from labelfix.run import open_run
     from labelfix.run.exchanging import import_into
 
-    done = import_into(open_run(run), file, reviewer=reviewer or getpass.getuser())
+    done = import_into(
+        open_run(run), file, reviewer=reviewer or getpass.getuser(), same_box=same_box
+    )
     if not quiet:
         parts = ", ".join(f"{number:,} {name}" for name, number in done.by_action.items())
         print_lines(

@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["decisions_from"]
 
-SAME_BOX = 0.5
-"""IoU from which a box without an id is taken for the given one that it overlaps most."""
-
-TOLERANCE = 0.02
-"""Pixels that an edge may be off and still be where it was: tools round to two decimals."""
-
 
 def decisions_from(
     answers: Sequence[Answer],
@@ -43,8 +37,8 @@ def decisions_from(
     replay: Replay,
     reviewer: str,
     fingerprint: str,
-    same_box: float = SAME_BOX,
-    tolerance: float = TOLERANCE,
+    same_box: float,
+    tolerance: float,
 ) -> list[Decision]:
     """Turn answers into decisions; none that the log holds already, so that twice is once.
 
@@ -66,8 +60,10 @@ def decisions_from(
         In whose name.
     fingerprint
         Of the dataset.
-    same_box, tolerance
-        See `SAME_BOX` and `TOLERANCE`.
+    same_box
+        IoU from which a box without an id is taken for the given one that it overlaps most.
+    tolerance
+        Pixels that an edge may be off and still be where it was.
 
     Raises
     ------

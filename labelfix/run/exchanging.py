@@ -90,7 +90,14 @@ def export_run(
     return issues["item_id"].n_unique() if tool == "csv" else len(tasks)
 
 
-def import_into(run: Run, path: str | Path, *, reviewer: str) -> Imported:
+def import_into(
+    run: Run,
+    path: str | Path,
+    *,
+    reviewer: str,
+    same_box: float = 0.5,
+    tolerance: float = 0.02,
+) -> Imported:
     """Read what another tool exported, and append it to the decisions of a run.
 
     Every image in the file counts as looked at: export finished work only. The same answers twice
@@ -104,6 +111,10 @@ def import_into(run: Run, path: str | Path, *, reviewer: str) -> Imported:
         CVAT for images 1.1 (XML or archive), Label Studio JSON, or COCO.
     reviewer
         In whose name.
+    same_box
+        IoU from which a box that lost its id is taken for the given one that it overlaps most.
+    tolerance
+        Pixels that an edge may be off and still be where it was: tools round.
 
     Raises
     ------
@@ -127,6 +138,8 @@ def import_into(run: Run, path: str | Path, *, reviewer: str) -> Imported:
         replay=log.replay,
         reviewer=reviewer,
         fingerprint=fingerprint,
+        same_box=same_box,
+        tolerance=tolerance,
     )
     if decisions:
         log.append(*decisions)
