@@ -189,8 +189,9 @@ def test_class_labels_reviewed_by_keys_alone(
         "changed" if "green" not in ids[7] else "kept",
     ]
     assert verdicts[ids[0]].label == "red"
-    assert verdicts[ids[6]].mark is not None
-    assert len(verdicts[ids[6]].mark.labels) == 2
+    mark = verdicts[ids[6]].mark
+    assert mark is not None
+    assert len(mark.labels) == 2
 
 
 def test_a_whole_queue_comes_to_its_end(
@@ -300,7 +301,7 @@ def test_boxes_reviewed_by_keys_alone(
     ]
     verdicts = server.verdicts()
     assert verdicts["2"].label == "dish"
-    assert verdicts["4"].box == (400, 241, 580, 401)
+    assert list(verdicts["4"].box or ()) == [400, 241, 580, 401]
     assert sorted(outcomes.values()) == ["added", "changed", "changed", "deleted", "kept"]
 
 

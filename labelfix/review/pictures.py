@@ -33,7 +33,7 @@ _LOSSLESS = 256
 _SIDES = (512, 1024, 2048)
 """Longest sides at which images are decoded for parts of them: few, so that they are shared."""
 
-Box = tuple[float, float, float, float]
+Box = tuple[int, int, int, int]
 Value = TypeVar("Value")
 
 
@@ -181,7 +181,7 @@ class Pictures:
         return self._decoded.get(row, lambda: decode(path, turn=turn, max_pixels=self._max_pixels))
 
     def _part(self, row: int, box: Box, size: int) -> Image.Image:
-        scale = min(1.0, size / max(box[2] - box[0], box[3] - box[1], 1.0))
+        scale = min(1.0, size / max(box[2] - box[0], box[3] - box[1], 1))
         image, zoom = self._at_least(row, scale)
         x1, y1 = (max(round(edge * zoom), 0) for edge in box[:2])
         x2 = min(round(box[2] * zoom), image.width)

@@ -9,6 +9,7 @@ Everything below `/TOKEN/`. Reading: the page itself, `static/…`, `picture/ROW
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ LARGEST_REQUEST = 1 << 20
 DECODERS = 3
 """Pictures made at once: more would only take memory."""
 
+_BOX = re.compile(r"(\d{1,6}),(\d{1,6}),(\d{1,6}),(\d{1,6})", re.ASCII)
 _HERE = Path(__file__).parent
 _KEEP = {"Cache-Control": "private, max-age=3600"}  # pictures; the page's address is new each time
 
@@ -312,10 +314,10 @@ class _App:
 
     async def _crop(self, request: Request) -> Response:
         row, size = request.path_params["row"], _whole(request, "size", 256)
-        try:
-            x1, y1, x2, y2 = map(float, request.query_params.get("box", "").split(","))
-        except ValueError:
-            return _json({"error": "box: four numbers"}, 400)
+        found = _BOX.fullmatch(request.query_params.get("box", ""))
+        if found is None:
+            return _json({"error": "box: four whole numbers"}, 400)
+        x1, y1, x2, y2 = map(int, found.groups())
         return await self._drawn(row, lambda pictures: pictures.crop(row, (x1, y1, x2, y2), size))
 
     async def _drawn(self, row: int, draw: Callable[[Pictures], Picture]) -> Response:
