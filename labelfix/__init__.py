@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from labelfix.evaluate.gain import Gain, measure_gain
     from labelfix.find import find_issues
     from labelfix.formats import read
+    from labelfix.formats.detections import read_box_predictions
     from labelfix.predict import out_of_fold
     from labelfix.schema import BoxPredictions, Dataset, Predictions
     from labelfix.splits import Split
@@ -43,6 +44,7 @@ _HOME = {
     "measure_gain": "labelfix.evaluate.gain",
     "out_of_fold": "labelfix.predict",
     "read": "labelfix.formats",
+    "read_box_predictions": "labelfix.formats.detections",
 }
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "measure_gain",
     "out_of_fold",
     "read",
+    "read_box_predictions",
     "score",
     "training",
 ]

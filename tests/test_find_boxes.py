@@ -238,6 +238,16 @@ def test_a_tool_is_not_asked_for_kinds_that_it_does_not_know() -> None:
         find_issues(dataset, predictions, score="objectlab", kinds=["group"])
 
 
+def test_a_peer_matches_at_the_overlap_that_it_is_given() -> None:
+    dataset, predictions, _ = scenes()
+    strict, loose = (
+        find_issues(dataset, predictions, score=FiftyOne(iou=iou), kinds=["spurious"])
+        for iou in (0.97, 0.001)
+    )
+    assert strict.height > 20
+    assert loose.height < 2
+
+
 def test_crowd_regions_are_in_no_queue() -> None:
     dataset, predictions, _ = scenes()
     crowd = dataset.annotations.with_columns(crowd=pl.col("annotation_id") == "3")

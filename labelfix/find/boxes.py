@@ -131,7 +131,7 @@ def assess_boxes(
     dataset = _predicted_part(dataset, boxes)
     _warn_of_silence(dataset, boxes)
     annotations = dataset.annotations
-    least_iou = scorer.least_iou if isinstance(scorer, BoxParams) else BoxParams.least_iou
+    least_iou = scorer.least_iou if isinstance(scorer, BoxParams) else 0.0
     match = match_boxes(annotations, boxes, dataset.class_names, dataset.items, least_iou)
     strategies: dict[str, Any] = {"score": scorer}
     if isinstance(scorer, BoxParams):
