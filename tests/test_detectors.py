@@ -198,6 +198,15 @@ def test_a_class_that_is_in_one_fold_only_is_named(tmp_path: Path) -> None:
         out_of_fold_boxes(dataset, Painter(), folds=2, duplicates=None)
 
 
+def test_a_dataset_without_boxes_trains_nothing_but_can_be_predicted(squares: Dataset) -> None:
+    from dataclasses import replace
+
+    empty = replace(squares, annotations=squares.annotations.clear())
+    with pytest.raises(InputError, match="no boxes to learn from"):
+        out_of_fold_boxes(empty, Painter(), folds=2)
+    assert out_of_fold_boxes(empty, Painter(), no_train=True).boxes.height == 2 * len(empty)
+
+
 @pytest.mark.parametrize(("score", "complaint"), [(2.0, "outside"), (float("nan"), "finite")])
 def test_a_detector_is_held_to_its_promise(squares: Dataset, score: float, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
@@ -360,6 +369,8 @@ def test_ultralytics_says_what_is_wrong_before_it_starts(squares: Dataset, tmp_p
         UltralyticsTraining(options={"imgsz": 32})
     with pytest.raises(InputError, match="no file"):
         out_of_fold_boxes(squares, str(tmp_path / "none.pt"))
+    with pytest.raises(InputError, match=r"a folder for yolo11n\.pt"):
+        out_of_fold_boxes(squares, "yolo11n.pt", cache=False)
     with pytest.raises(InputError, match="weights"):
         out_of_fold_boxes(squares, Ultralytics("yolo11n.yaml"), no_train=True)
 

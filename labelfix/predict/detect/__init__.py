@@ -82,6 +82,7 @@ def predict_held_out(
     inputs = chosen.prepare(dataset, cache=cache, progress=progress)
     fold = _folds(dataset, inputs.data, folds, groups, seed)
     todo = _jobs(fold, seed)
+    _check_boxes(inputs.data, fold)
     _warn_of_unseen(inputs.data, fold)
     found = run_jobs(
         chosen,
@@ -196,6 +197,15 @@ def _jobs(fold: NDArray[np.int32], seed: int) -> list[DetectJob]:
         DetectJob(np.flatnonzero(fold != k), np.flatnonzero(fold == k), int(seeds[k]))
         for k in range(n_folds)
     ]
+
+
+def _check_boxes(data: Scenes, fold: NDArray[np.int32]) -> None:
+    """Refuse a fold whose detector would learn from no box."""
+    holding = len(np.unique(fold[data.item]))
+    if holding < 2:
+        found = "boxes in the images of one fold only" if holding else "no boxes to learn from"
+        fix = "draw some, bring predictions, or use a ready-made detector without training"
+        raise InputError(Problem("dataset", found, "boxes that each detector can learn from", fix))
 
 
 def _warn_of_unseen(data: Scenes, fold: NDArray[np.int32]) -> None:

@@ -32,6 +32,8 @@ from labelfix.schema import BOX
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from labelfix.predict.detect.models import DetectJob, Scenes
     from labelfix.predict.models import Progress
     from labelfix.schema import Dataset
@@ -183,8 +185,10 @@ class Ultralytics:
             return here.absolute()
         if here.name != self.weights:
             raise InputError(Problem("model", f"no file {self.weights}", "a file of weights"))
-        folder = cache or Path(tempfile.mkdtemp(prefix="labelfix-weights-"))
-        file = folder / "ultralytics" / self.weights
+        if cache is None:
+            fix = "allow a cache, or name a file of weights"
+            raise InputError(Problem("cache", "none", f"a folder for {self.weights}", fix))
+        file = cache.absolute() / "ultralytics" / self.weights
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="labelfix-") as work:
@@ -224,7 +228,7 @@ class Ultralytics:
         return str(own.absolute()) if own.exists() else self.weights
 
     @staticmethod
-    def _write_tables(folder: Path, data: Scenes, job: DetectJob, order: Any) -> None:
+    def _write_tables(folder: Path, data: Scenes, job: DetectJob, order: NDArray[np.int64]) -> None:
         """Write what the child learns from and what it predicts: nothing else is told to it."""
         for name, rows in (("train", job.train), ("test", order)):
             pl.DataFrame(
@@ -247,7 +251,7 @@ class Ultralytics:
         ).write_parquet(folder / "boxes.parquet")
 
 
-def _order(data: Scenes, rows: Any) -> Any:
+def _order(data: Scenes, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Rows by the size of the image: Ultralytics pads images of a batch that differ in size."""
     width, height = data.sizes[rows].T
     return rows[np.lexsort((rows, width, height))]
