@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,8 @@ def test_wilson_is_scipys(hits: int, more: int, level: float) -> None:
     low, high = wilson(np.array([hits]), np.array([n]), level)
     expected = binomtest(hits, n).proportion_ci(level, method="wilson")
     assert (low[0], high[0]) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert low[0] == 0 or hits
+    assert high[0] == 1 or hits < n
 
 
 def planted(seed: int = 0, n: int = 400) -> tuple[pl.DataFrame, np.ndarray[Any, Any]]:
@@ -232,3 +235,57 @@ def test_a_run_is_sliced_by_what_is_flagged_and_by_what_reviewers_say(tmp_path: 
         )
     reviewed = slice_errors(run, joins=joins, by=["source"], reviewed=True)
     assert reviewed.select("value", "items", "wrong").rows() == [("bad", 4, 3)]
+
+
+def test_a_run_of_boxes_is_sliced_by_box(tmp_path: Path, paint: Paint) -> None:
+    """Five small boxes are called a dog where the detector sees a cat."""
+    rng = np.random.default_rng(0)
+    rows = []
+    images = []
+    for k in range(20):
+        paint(tmp_path / f"{k:02d}.png", k, (100, 80))
+        images.append({"id": k, "file_name": f"{k:02d}.png", "width": 100, "height": 80})
+        for place, side in ((5, 8), (45, 30)):
+            x = place + int(rng.integers(0, 5))
+            rows.append((k, x, side, "dog" if side == 8 and k < 5 else "cat"))
+    annotations = [
+        {
+            "id": i,
+            "image_id": k,
+            "category_id": 1 if label == "cat" else 2,
+            "bbox": [x, 10, side, side],
+            "area": side**2,
+            "iscrowd": 0,
+        }
+        for i, (k, x, side, label) in enumerate(rows)
+    ]
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    seen = [(f"{k:02d}.png", "cat", 0.97, x, 10, x + side, 10 + side) for k, x, side, _ in rows]
+    unsure = [("00.png", "dog", 0.02, 80, 60, 90, 70)]  # detectors give such boxes too
+    schema = ["item_id", "label", "score", "x1", "y1", "x2", "y2"]
+    found = pl.DataFrame([*seen, *unsure], schema=schema, orient="row")
+    found.write_csv(tmp_path / "found.csv")
+    options = FindOptions(
+        path=str(tmp_path / "boxes.json"), predictions=str(tmp_path / "found.csv")
+    )
+    find(options, tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    table = slice_errors(run.path, by=["object_size"])
+    assert table.select("value", "items").sort("value").rows() == [("30", 20), ("8", 20)]
+    assert table["wrong"].sum() == run.issues["flagged"].sum()
+    log = DecisionLog(run.path / "decisions.jsonl", run.info.dataset.fingerprint)
+    for one in run.annotations.head(10).iter_rows(named=True):
+        log.append(
+            new_decision(
+                "delete" if one["label"] == "dog" else "keep",
+                reviewer="ann",
+                fingerprint=run.info.dataset.fingerprint,
+                item_id=one["item_id"],
+                annotation_id=one["annotation_id"],
+                before=State(one["label"]),
+            )
+        )
+    reviewed = slice_errors(run.path, by=["object_size"], reviewed=True)
+    assert reviewed.select("value", "items", "wrong").rows() == [("8", 5, 5), ("30", 5, 0)]

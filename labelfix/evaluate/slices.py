@@ -59,7 +59,9 @@ def wilson(
     share = hits / items
     middle = (share + z**2 / (2 * items)) / (1 + z**2 / items)
     half = z * np.sqrt(share * (1 - share) / items + z**2 / (4 * items**2)) / (1 + z**2 / items)
-    return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
+    # at the ends the formula gives 0 and 1 but for rounding
+    low = np.where(hits == 0, 0, np.clip(middle - half, 0, 1))
+    return low, np.where(hits == items, 1, np.clip(middle + half, 0, 1))
 
 
 def slice_rates(
@@ -161,8 +163,10 @@ def _sliced(
 
 def _slices(column: pl.Series, bins: int) -> pl.Series:
     """Name the slice of each row."""
-    if not column.dtype.is_numeric() or column.n_unique() <= bins:
+    if not column.dtype.is_numeric():
         return column.cast(pl.String).fill_null(MISSING)
+    if column.n_unique() <= bins:
+        return column.cast(pl.String).str.replace(r"\.0$", "").fill_null(MISSING)
     numbers = column.cast(pl.Float64).fill_nan(None)
     known = numbers.drop_nulls().to_numpy()
     edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1]))
