@@ -14,7 +14,7 @@ from labelfix.cli.apply import apply, export, import_answers
 from labelfix.cli.base import app, guarded
 from labelfix.cli.compare import compare
 from labelfix.cli.demo import demo
-from labelfix.cli.evaluate import evaluate
+from labelfix.cli.evaluate import evaluate, simulate, stages
 from labelfix.cli.find import find, show
 from labelfix.cli.metadata import filter, slice  # noqa: A004 # as the commands are called
 from labelfix.cli.review import blame, log, redo, status, undo
@@ -40,6 +40,8 @@ for command in (
     apply,
     export,
     evaluate,
+    stages,
+    simulate,
     compare,
     filter,
     slice,

@@ -99,7 +99,7 @@ class ClassScores:
 
     def _by_seed(self, units: Floats) -> Floats:
         """Shape (train, test, b, seeds, 2 + K)."""
-        total = {test: self._per_class(self._tables["", test], units) for test in self.labels}
+        total = {test: self._per_class(self._totals[test], units) for test in self.labels}
         cells = [
             [
                 _scores(self._per_class(self._tables[train, test], units), total[test])
@@ -116,12 +116,17 @@ class ClassScores:
 
     @cached_property
     def _tables(self) -> dict[tuple[str, str], Any]:
-        """Right answers, and under "" all that count, by unit, seed and class: sparse."""
-        found = {("", test): self._table(self.counted(test), test) for test in self.labels}
-        for train in self.answers:
-            for test in self.labels:
-                found[train, test] = self._table(self.right(train, test), test)
-        return found
+        """Right answers by unit, seed and class: sparse."""
+        return {
+            (train, test): self._table(self.right(train, test), test)
+            for train in self.answers
+            for test in self.labels
+        }
+
+    @cached_property
+    def _totals(self) -> dict[str, Any]:
+        """All answers that count, as `_tables`."""
+        return {test: self._table(self.counted(test), test) for test in self.labels}
 
     def _table(self, what: NDArray[np.bool_], test: str) -> Any:
         from scipy.sparse import csr_array

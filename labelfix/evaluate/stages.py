@@ -341,7 +341,7 @@ def _measured(
     before: dict[str, tuple[Floats, Floats]] = {}
     for done, (stage, given) in enumerate(zip(stages, answers, strict=True), start=1):
         versions = dict(zip(YARDSTICKS, (plan.pair.corrected, stage.labels), strict=True))
-        scores = scores_of(plan, {"": given}, versions)
+        scores = scores_of(plan, {stage.order: given}, versions)
         once = np.ones((1, scores.n_units)), np.ones((1, scores.n_seeds))
         point = _numbers(scores.as_cells(scores.redrawn(*once)))
         drawn = _numbers(

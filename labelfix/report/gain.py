@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from labelfix.evaluate.gain import Gain
 
-__all__ = ["gain_findings", "gain_page"]
+__all__ = ["gain_findings", "gain_page", "plain_table"]
 
 _METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 
@@ -64,11 +64,14 @@ def gain_page(gain: Gain, chart: str | None = None) -> str:
     parts += ["## The cells", _cells(gain)]
     for step, rows in gain.effects.group_by("step", maintain_order=True):
         parts += [f"## What the gain is made of: {_STEPS[str(step[0])]}", _effects(rows)]
-    parts += ["## Which items changed", _plain(gain.changes)]
-    parts += ["## McNemar's test: original against corrected training labels", _plain(gain.mcnemar)]
+    parts += ["## Which items changed", plain_table(gain.changes)]
+    parts += [
+        "## McNemar's test: original against corrected training labels",
+        plain_table(gain.mcnemar),
+    ]
     parts += ["## Classes, those first that moved most", _classes(gain)]
     if gain.movement is not None:
-        parts += ["## How much the split moves", _MOVEMENT, _plain(gain.movement)]
+        parts += ["## How much the split moves", _MOVEMENT, plain_table(gain.movement)]
     return "\n\n".join(parts)
 
 
@@ -198,7 +201,8 @@ def _classes(gain: Gain) -> str:
     return _table(["class", "test items", "right", "gain"], listed)
 
 
-def _plain(table: pl.DataFrame) -> str:
+def plain_table(table: pl.DataFrame) -> str:
+    """Write a table as it is, numbers with three digits."""
     head = [name.replace("_", " ") for name in table.columns]
     return _table(head, [[_cell(value) for value in row] for row in table.iter_rows()])
 

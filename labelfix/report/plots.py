@@ -10,11 +10,13 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["gain_chart", "rank_chart"]
+__all__ = ["gain_chart", "rank_chart", "stage_chart"]
 
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#777777")
 """Of Okabe and Ito (2008), which people with any kind of colour vision tell apart."""
+
+_DASHES = ("solid", "dotted", "dashed", "dashdot")
 
 _STYLE = {
     "svg.hashsalt": "labelfix",  # the same picture is the same file
@@ -140,6 +142,42 @@ def gain_chart(cells: pl.DataFrame, effects: pl.DataFrame, *, kind: str = "svg")
         right.invert_yaxis()
         right.set_xlabel("difference")
         for axes in (left, right):
+            axes.grid(visible=True, color="#dddddd", linewidth=0.5)
+            axes.tick_params(length=0)
+        return _content(figure, kind)
+
+
+def stage_chart(curve: pl.DataFrame, counts: pl.DataFrame, *, kind: str = "svg") -> bytes:
+    """Draw the first metric and the errors that are left over the share that was looked at.
+
+    Parameters
+    ----------
+    curve, counts
+        Of `labelfix.evaluate.stages.Stages`.
+    kind
+        As for `rank_chart`.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    metric = curve["metric"][0]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 3), layout="constrained")
+        panels = figure.subplots(1, 3)
+        for axes, yardstick in zip(panels, ("corrected", "stage"), strict=False):
+            rows = curve.filter(metric=metric, tested_on=yardstick)
+            for i, (_, one) in enumerate(rows.group_by("order", maintain_order=True)):
+                low, high = one["value"] - one["low"], one["high"] - one["value"]
+                style = _mark(i) | {"linestyle": _DASHES[i % len(_DASHES)], "capsize": 2}
+                axes.errorbar(one["share"], one["value"], yerr=[low, high], **style)
+            axes.set_ylabel(f"{metric}, tested on {yardstick} labels".replace("_", " "))
+        for i, ((order,), one) in enumerate(counts.group_by("order", maintain_order=True)):
+            style = _mark(i) | {"linestyle": _DASHES[i % len(_DASHES)]}
+            panels[2].plot(one["share"], one["left"], **style, label=str(order))
+        panels[2].set_ylabel("errors left")
+        panels[2].legend(frameon=False)
+        for axes in panels:
+            axes.set_xlabel("share looked at")
             axes.grid(visible=True, color="#dddddd", linewidth=0.5)
             axes.tick_params(length=0)
         return _content(figure, kind)

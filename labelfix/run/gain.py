@@ -23,10 +23,19 @@ if TYPE_CHECKING:
     from labelfix.evaluate.gain import Gain
     from labelfix.run.directory import Run
     from labelfix.schema import Dataset
+    from labelfix.splits import Split
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["GainOptions", "evaluate", "versions_of_run"]
+__all__ = [
+    "STORE",
+    "GainOptions",
+    "check_out",
+    "evaluate",
+    "read_versions",
+    "split_of",
+    "versions_of_run",
+]
 
 RECORD, PAGE, CHART, STORE = "gain.json", "gain.md", "gain.svg", "trainings"
 
@@ -118,27 +127,16 @@ def evaluate(
         If the run is none, or nobody decided anything yet.
     """
     from labelfix.evaluate.gain import measure_gain
-    from labelfix.splits import Split
 
     out = Path(out)
-    if out.exists() and not (out.is_dir() and _is_ours(out)):
-        raise InputError(Problem(str(out), "other files", "a new folder, or one of an evaluation"))
-    original, corrected, suggested_by = _read(options, progress)
-    grouped = "group" if "group" in original.items.columns else None
+    check_out(out, RECORD)
+    original, corrected, suggested_by = read_versions(options, progress)
     gain = measure_gain(
         original,
         corrected,
         options.model,
         options.seeds,
-        Split(
-            parts=options.parts,
-            groups=grouped,
-            sources=options.sources,
-            duplicates=options.duplicates,
-            given=options.given,
-            force=options.force,
-            seed=options.seed,
-        ),
+        split_of(options, original),
         resplit=options.resplit,
         allow_removed=options.allow_removed or options.run is not None,
         suggested_by=suggested_by,
@@ -197,10 +195,16 @@ def _corrected(original: Dataset, made: Corrections) -> Dataset:
     )
 
 
-def _read(
+def read_versions(
     options: GainOptions, progress: Progress | None
 ) -> tuple[Dataset, Dataset, tuple[str, ...]]:
-    """Read both versions, and say which models suggested the corrections."""
+    """Read both versions, and say which models suggested the corrections.
+
+    Raises
+    ------
+    InputError, RunError
+        As `evaluate`.
+    """
     if options.run is not None and options.original is None and options.corrected is None:
         run = open_run(options.run)
         return *versions_of_run(run, options.prefer), tuple(one.name for one in run.info.models)
@@ -239,10 +243,33 @@ def _who_suggested(corrected: Path) -> tuple[str, ...]:
         return ()
 
 
-def _is_ours(out: Path) -> bool:
-    return not any(one.name not in {RECORD, STORE} for one in out.iterdir()) or (
-        (out / RECORD).is_file()
+def split_of(options: GainOptions, dataset: Dataset) -> Split:
+    """Give the split that is meant; groups were read as the column `group`."""
+    from labelfix.splits import Split
+
+    return Split(
+        parts=options.parts,
+        groups="group" if "group" in dataset.items.columns else None,
+        sources=options.sources,
+        duplicates=options.duplicates,
+        given=options.given,
+        force=options.force,
+        seed=options.seed,
     )
+
+
+def check_out(out: Path, record: str) -> None:
+    """Refuse a folder of other files: neither the record of such a result nor trainings alone.
+
+    Raises
+    ------
+    InputError
+        If there are other files.
+    """
+    if not out.exists() or (out / record).is_file():
+        return
+    if not out.is_dir() or any(one.name != STORE for one in out.iterdir()):
+        raise InputError(Problem(str(out), "other files", "a new folder, or one of such a result"))
 
 
 def _write(gain: Gain, out: Path, options: GainOptions, command: tuple[str, ...]) -> None:
