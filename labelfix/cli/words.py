@@ -69,5 +69,6 @@ def _what_was_found(info: RunRecord) -> str:
     what = "" if boxes else f" of {count(info.dataset.annotations, 'label')}"
     flagged = f"Flagged {found.flagged:,}{what}" + (f" ({kinds})" if kinds else "")
     if found.errors_at_least is not None:
-        return f"{flagged}; at least {found.errors_at_least:,} are estimated to be wrong."
+        sure = f"at least {found.errors_at_least:,} are wrong"
+        return f"{flagged}; {sure} if the model can be trusted where it is sure."
     return f"{flagged}."

@@ -91,7 +91,9 @@ class Summary:
     Parameters
     ----------
     errors_at_least
-        Estimated number of wrong labels: a low bound, never the truth.
+        Flagged labels that the model is confident are wrong, as confident learning defines it: a
+        low bound on the number of errors, if the model can be trusted where it is sure. One that
+        is surer than it should be exceeds it.
     classes
         One row a class: class_name, given, flagged, suggested (how often it is suggested for what
         is flagged).
@@ -178,7 +180,7 @@ def assess(
     )
     issues = _table(case, found, quality, flagged, kinds, evidence)
     summary = Summary(
-        errors_at_least=int(counts.error_count),
+        errors_at_least=int(np.count_nonzero(flagged & counts.confident_errors)),
         classes=_by_class(issues, case.class_names),
         confident_joint=counts.joint,
         weights=combined.weights,

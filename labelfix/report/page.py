@@ -60,7 +60,7 @@ class Facts:
     model, model_note
         What judged the labels, and what is to be known of it.
     errors_at_least
-        Estimated wrong labels, a low bound; None for boxes.
+        Flagged labels that the model is confident are wrong; None for boxes.
     made_with
         Pairs of a name and a text, listed at the end: command, model, rule, versions, times, ….
     warnings

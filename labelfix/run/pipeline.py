@@ -163,12 +163,39 @@ def _read(
     if path is None and labels is not None and pred_probs:
         from labelfix.formats.arrays import read_arrays
 
+        _refuse_choices_of_files(options)
         return read_arrays(labels, pred_probs, ids=options.id, label=options.label)
     named = {"PATH": path, "--labels": labels, "--pred-probs": pred_probs}
     found = " and ".join(name for name, value in named.items() if value) or "nothing"
     raise InputError(
         Problem("what to read", found, "PATH alone, or --labels and --pred-probs together")
     )
+
+
+def _refuse_choices_of_files(options: FindOptions) -> None:
+    """Refuse what would do nothing where labels and probabilities are ready-made."""
+    usual = FindOptions()
+    names = (
+        "dataset_format",
+        "image",
+        "images",
+        "groups",
+        "features",
+        "skip_bad",
+        "model",
+        "folds",
+    )
+    problems = [
+        Problem(
+            f"--{name.replace('_', '-')}",
+            f"{getattr(options, name)!r} beside ready-made probabilities",
+            "an option for PATH alone: leave it away",
+        )
+        for name in names
+        if getattr(options, name) != getattr(usual, name)
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def _read_dataset(path: str, options: FindOptions, progress: Progress | None) -> Dataset:

@@ -128,7 +128,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
         boxes, of those that a prediction of their class overlaps by half or more. Where it is low,
         the labels are bad or the model is, and the queue is worth less.
     errors_at_least
-        Estimated wrong labels: a low bound, never the truth. None for boxes.
+        Flagged labels that the model is confident are wrong: a low bound on the errors, if it can
+        be trusted where it is sure. None for boxes.
     weights
         How much each source of evidence counted.
     duplicates_agree

@@ -84,6 +84,13 @@ class ConfidentCounts:
     error_count: int
     blocks: Blocks = field(default_factory=Blocks)
 
+    @property
+    def confident_errors(self) -> NDArray[np.bool_]:
+        """Items that the model is confident belong to another class, shape (n,)."""
+        wanted = SUSPECT | CONFIDENT
+        both: NDArray[np.bool_] = (self.flags & wanted) == wanted
+        return both
+
     @cached_property
     def joint(self) -> NDArray[np.int32]:
         """The confident joint, calibrated, shape (K, K): see `confident_joint`."""
