@@ -225,6 +225,8 @@ def test_the_other_files_of_the_dataset_come_along(name: str, tmp_path: Path) ->
     assert (new / "ImageSets" / "Main" / "train.txt").is_file()
     assert not (new / ".git").exists()
     assert not (new / "run").exists()
+    (new / "LICENSE").write_text("edited")
+    assert (tmp_path / "old" / "LICENSE").read_text() == "mine"
 
 
 # ---------------------------------------------------------------- what is refused
@@ -353,6 +355,45 @@ def test_in_place_cut_short_can_be_undone(
     )
     undo(tmp_path / "old")
     assert contents(tmp_path) == before
+
+
+def test_a_disk_that_fills_up_in_place_says_how_to_take_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = labelfix.read(folders(tmp_path / "old"))
+    before = contents(tmp_path)
+    rows = table(relabel(dataset, 0, "dog"), relabel(dataset, 1, "dog"))
+    move, calls = apply_inplace.move, iter([True, False])
+
+    def once(source: Path, target: Path) -> None:
+        if not next(calls):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        move(source, target)
+
+    monkeypatch.setattr(apply_inplace, "move", once)
+    assert "labelfix apply --undo" in problems(lambda: apply_in_place(dataset, rows))
+    monkeypatch.undo()
+    assert contents(tmp_path) != before
+    undo(tmp_path / "old")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["imagefolder", "table"])
+def test_all_that_is_wrong_with_corrections_of_labels_is_said_at_once(
+    name: str, tmp_path: Path
+) -> None:
+    dataset = labelfix.read(MAKERS[name](tmp_path / "old"))
+    good = relabel(dataset, 0, "dog")
+    rows = table(
+        good,
+        {**good, "label": "cat"},
+        {**good, "item_id": "no", "annotation_id": "no"},
+        {**relabel(dataset, 1, "dog"), "action": "set_box"},
+        {**relabel(dataset, 2, "dog"), "label": None},
+    )
+    text = problems(lambda: apply_corrections(dataset, rows, tmp_path / "new"))
+    for word in ("several corrections", "'no'", "'set_box'", "no label"):
+        assert word in text
 
 
 # ---------------------------------------------------------------- a dataset that changed
@@ -720,9 +761,9 @@ def test_where_hard_links_cannot_be_images_are_copied_and_that_is_said(
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     dataset = labelfix.read(coco(tmp_path / "old"))
-    with pytest.warns(labelfix.LabelfixWarning, match="2 files copied"):
+    with pytest.warns(labelfix.LabelfixWarning, match="2 images copied"):
         done = apply_corrections(dataset, first_to_dog(dataset), tmp_path / "new")
-    assert done.copied == done.carried == 2
+    assert done.copied == done.images == 2
 
 
 def test_links_to_images_become_files(tmp_path: Path) -> None:

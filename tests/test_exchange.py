@@ -17,7 +17,7 @@ from PIL import Image
 
 import labelfix
 from labelfix import cli
-from labelfix.decisions import Decision, Replay, corrections, issue_ids
+from labelfix.decisions import Decision, Replay, corrections, issue_ids, new_decision
 from labelfix.exchange import Answer, Region, decisions_from, read_answers, tasks_of, write_tasks
 from labelfix.schema import BOX
 
@@ -387,9 +387,13 @@ def test_images_and_classes_that_are_not_there_are_refused_together() -> None:
     assert "'pig'" in text
 
 
-@pytest.mark.parametrize("name", ["a.txt", "b.json", "c.json", "d.json"])
+@pytest.mark.parametrize("name", ["a.txt", "b.json", "c.json", "d.json", "e.json", "f.json"])
 def test_files_of_no_tool_are_refused(name: str, tmp_path: Path) -> None:
     content = {"a.txt": "x", "b.json": "{}", "c.json": "[1]", "d.json": "[" * 100_000}
+    content |= {
+        "e.json": '[{"annotations": [1]}]',
+        "f.json": '[{"annotations": [{"result": [1]}]}]',
+    }
     (tmp_path / name).write_text(content[name])
     problems(lambda: read_answers(tmp_path / name))
 
@@ -467,3 +471,16 @@ def test_the_command_takes_a_run_out_and_back(
     assert new.filter(annotation_id="7")["label"].item() == "dog"
     assert cli.main(["import", run, str(tmp_path / "p.parquet")]) == 2
     assert cli.main(["export", run, "--to", "cvat", "--out", str(tmp_path)]) == 2
+
+
+def test_what_was_undone_can_be_imported_again(tmp_path: Path) -> None:
+    answers = read_answers(exported(tmp_path, "cvat"))
+    replay = Replay()
+    first = decide(answers, replay)
+    replay.extend(first)
+    undone = next(one for one in first if one.action == "set_label")
+    step = new_decision("undo", reviewer="ann", fingerprint="f", target=undone.id)
+    assert replay.extend([step]) == [""]
+    again = decide(answers, replay)
+    assert said(again) == [("set_label", "7")]
+    assert replay.extend(again) == [""]

@@ -54,8 +54,10 @@ class Applied:
         How many were carried out, and on how many items.
     files
         How many files were written; in place: changed.
-    carried
-        How many files, images for the most part, were linked, referenced or copied.
+    images
+        How many images were linked, referenced or copied.
+    others
+        How many other files were copied: lists, licences.
     copied
         How many of them were copied because the disk has no hard links.
     moved
@@ -80,7 +82,8 @@ class Applied:
     corrections: int = 0
     items: int = 0
     files: int = 0
-    carried: int = 0
+    images: int = 0
+    others: int = 0
     copied: int = 0
     moved: pl.DataFrame = field(default_factory=pl.DataFrame)
     excluded: tuple[str, ...] = ()
@@ -183,7 +186,9 @@ def apply_corrections(
         copied = _carry(folder, work, progress)
         write_record(folder, _with_contents(record, folder))
     _warn(work, to, copied)
-    return Applied.of(work, to, files=files, carried=_target(work).height, copied=copied)
+    images = int(_target(work)["image"].sum())
+    others = _target(work).height - images
+    return Applied.of(work, to, files=files, images=images, others=others, copied=copied)
 
 
 def record_of(work: Work, digest: str, run: str | None, **more: Any) -> Record:  # fields of Record
@@ -314,24 +319,25 @@ def _carry(folder: Path, work: Work, progress: Callable[[str, int, int], None] |
     rows = _target(work)
     made: set[str] = set()
     copied = 0
-    for done, (source, target) in enumerate(rows.iter_rows(), 1):
+    for done, (source, target, is_image) in enumerate(rows.iter_rows(), 1):
         place = os.path.join(folder, target)  # noqa: PTH118 # 20 times Path's speed
         above = os.path.dirname(place)  # noqa: PTH120 # as above
         if above not in made:
             Path(above).mkdir(parents=True, exist_ok=True)
             made.add(above)
-        copied += _put(os.path.realpath(work.root / source), place, work.choices)
+        how = work.choices.images if is_image else "copy"  # who edits a list edits that one alone
+        copied += _put(os.path.realpath(work.root / source), place, how)
         if progress and (done % EVERY == 0 or done == rows.height):
             progress("linking images", done, rows.height)
     return copied
 
 
-def _put(source: str, place: str, choices: Choices) -> bool:
+def _put(source: str, place: str, how: str) -> bool:
     """Link or copy one file; say whether it was copied though a link was wanted."""
-    if choices.images == "reference":
+    if how == "reference":
         Path(place).symlink_to(source)
         return False
-    if choices.images == "link":
+    if how == "link":
         try:
             Path(place).hardlink_to(source)
         except FileExistsError:
@@ -341,7 +347,7 @@ def _put(source: str, place: str, choices: Choices) -> bool:
         else:
             return False
     shutil.copy2(source, place)
-    return choices.images == "link"
+    return how == "link"
 
 
 def _warn(work: Work, to: Path, copied: int) -> None:
@@ -349,7 +355,7 @@ def _warn(work: Work, to: Path, copied: int) -> None:
     texts = []
     if copied:
         texts.append(
-            f"{count(copied, 'file')} copied, since {to} cannot have hard links to {work.root}"
+            f"{count(copied, 'image')} copied, since {to} cannot have hard links to {work.root}"
         )
     if work.choices.images == "reference" and work.dataset.format in {"imagefolder", "table"}:
         texts.append(

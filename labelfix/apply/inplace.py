@@ -61,7 +61,8 @@ def apply_in_place(
     InputError
         As `apply_corrections` does; if a file to be changed is a link; if the backup cannot be.
     OSError
-        If the disk is full or may not be written. What was changed until then can be undone.
+        If the backup cannot be written; nothing is changed then. If the disk is full later, it is
+        an InputError that says how to take back what was done.
     """
     choices = choices or Choices()
     root = dataset.root or Path()
@@ -84,7 +85,11 @@ def apply_in_place(
     )
     _back_up(folder, {path: old for path, (old, _) in changed.items()}, root)
     write_record(root, record)
-    _carry_out(root, folder, record, {path: new for path, (_, new) in changed.items()}, progress)
+    try:
+        _carry_out(root, folder, record, {p: new for p, (_, new) in changed.items()}, progress)
+    except OSError as error:
+        fix = f"take back what was done: labelfix apply --undo {root}"
+        raise InputError(Problem(str(root), f"a write that failed ({error})", fix=fix)) from error
     write_record(root, msgspec.structs.replace(record, state="done"))
     warn_of_empty_classes(work)
     return Applied.of(work, root, files=len(changed), backup=folder)

@@ -75,7 +75,7 @@ def preview(
             yield from _rows(path, work)
         else:
             yield from _diff(path, old, new)
-    for source, target in work.carried.iter_rows():
+    for source, target in work.carried.select("source", "target").iter_rows():
         if target is None:
             yield f"excluded {source}"
         elif target != source:

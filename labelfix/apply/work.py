@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ import polars as pl
 
 from labelfix.apply.conflicts import find_conflicts
 from labelfix.apply.record import APPLIED, MARKS, Choices, files_below
-from labelfix.errors import InputError, Problem
+from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.images import has_image_name
 from labelfix.schema import CORRECTIONS, check
+from labelfix.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +46,8 @@ class Work:
     choices
         The user's.
     carried
-        Columns source and target, paths from the root: files that stay as they are. `target` is
-        null for what is left out.
+        Columns source and target, paths from the root, and image: files that stay as they are.
+        `target` is null for what is left out.
     listed
         Marks for the side file.
     column
@@ -70,7 +73,7 @@ class Work:
     @property
     def moved(self) -> pl.DataFrame:
         """What of `carried` is not where it was."""
-        return self.carried.filter(pl.col("target") != pl.col("source"))
+        return self.carried.filter(pl.col("target") != pl.col("source")).drop("image")
 
     @property
     def excluded(self) -> list[str]:
@@ -247,13 +250,20 @@ def _safe(path: PurePosixPath) -> str:
 def _carried(dataset: Dataset, corrections: pl.DataFrame) -> pl.DataFrame:
     if dataset.format == "imagefolder":
         return _all_files(dataset, corrections)
-    paths = pl.Series("source", [*_images(dataset), *_companions(dataset)], dtype=pl.String)
     root = dataset.root or Path()
-    there = pl.Series([(root / path).is_file() for path in paths], dtype=pl.Boolean)
-    paths = paths.filter(there)
-    gone = paths.is_in(_left_out(dataset, corrections).implode())
-    target = pl.select(pl.when(~gone).then(paths)).to_series().alias("target")
-    return pl.DataFrame([paths, target])
+    images = [path for path in _images(dataset) if (root / path).is_file()]
+    gone = pl.col("source").is_in(_left_out(dataset, corrections).implode())
+    places = pl.DataFrame({"source": images}, schema={"source": pl.String}).with_columns(
+        target=pl.when(~gone).then("source"), image=pl.lit(value=True)
+    )
+    return pl.concat([places, _as_they_are(_companions(dataset))])
+
+
+def _as_they_are(paths: list[str]) -> pl.DataFrame:
+    """Files that are carried to where they were."""
+    image = pl.Series("image", [has_image_name(path) for path in paths], dtype=pl.Boolean)
+    source = pl.Series("source", paths, dtype=pl.String)
+    return pl.DataFrame([source, source.alias("target"), image])
 
 
 def _images(dataset: Dataset) -> list[str]:
@@ -273,20 +283,32 @@ def _companions(dataset: Dataset) -> list[str]:
     if not own:
         return []
     written = {*source["files"]["path"], *(path for path, _ in source.get("others", ()))}
-    return _others(root, written.union(_images(dataset)))
+    found = _others(root, written.union(_images(dataset)))
+    return [path for path in found if not path.endswith(".cache")]  # of the old folder's labels
 
 
 def _others(root: Path, known: set[str]) -> list[str]:
     """Files below a folder that are not known, nor hidden, nor of labelfix."""
     found = sorted(set(files_below(root)) - known - {APPLIED, MARKS})
+    if odd := [path for path in found if _is_no_text(path)]:
+        warnings.warn(
+            f"{root}: {count(len(odd), 'file')} with names that are not UTF-8 stay behind",
+            LabelfixWarning,
+            stacklevel=5,
+        )
     runs = tuple(f"{path.removesuffix('run.json')}" for path in found if path.endswith("/run.json"))
     return [
         path
         for path in found
         if not any(part.startswith(".") for part in path.split("/"))
+        and not _is_no_text(path)
         and not path.startswith(runs)
         and (root / path).is_file()
     ]
+
+
+def _is_no_text(path: str) -> bool:
+    return any("\ud800" <= sign <= "\udfff" for sign in path)
 
 
 def _left_out(dataset: Dataset, corrections: pl.DataFrame) -> pl.Series:
@@ -303,7 +325,8 @@ def _all_files(dataset: Dataset, corrections: pl.DataFrame) -> pl.DataFrame:
     """Everything below an image folder, the images of items where they belong now."""
     from labelfix.formats.imagefolder import placed
 
-    places = placed(dataset, corrections).rename({"item_id": "source", "path": "target"})
+    places = placed(dataset, corrections).select(
+        source="item_id", target="path", image=pl.lit(value=True)
+    )
     others = _others(dataset.root or Path(), set(places["source"]))
-    rest = pl.Series("source", others, dtype=pl.String)
-    return pl.concat([places, pl.DataFrame([rest, rest.alias("target")])])
+    return pl.concat([places, _as_they_are(others)])

@@ -207,10 +207,11 @@ def _about(done: Applied, choices: Choices) -> list[str]:
     ]
     if done.backup is not None and done.files:
         lines.append(f"Changed {count(done.files, 'file')}; the old ones are in {done.backup}")
-    elif done.carried:
+    elif done.images or done.others:
         copied = f", {done.copied:,} of them copied" if done.copied else ""
         how = {"link": "linked", "reference": "referenced", "copy": "copied"}[choices.images]
-        lines.append(f"{count(done.carried, 'file')} {how}{copied}.")
+        others = f"; {count(done.others, 'other file')} copied" if done.others else ""
+        lines.append(f"{count(done.images, 'image')} {how}{copied}{others}.")
     if done.moved.height:
         lines.append(f"{count(done.moved.height, 'image')} in another class folder now.")
     if done.excluded:

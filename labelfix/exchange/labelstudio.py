@@ -104,22 +104,27 @@ def read(path: Path) -> list[Answer]:
         raise InputError(Problem(str(path), "no list of tasks", "an export as JSON"))
     answers, problems = [], []
     for number, task in enumerate(tasks):
-        done = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
-        if not done:
+        where = f"{path}, task {task.get('id', number)}"
+        try:
+            name, results = _submitted(task)
+            found = [_regions(result) for result in results or []]
+        except (AttributeError, TypeError, IndexError) as error:
+            problems.append(Problem(where, f"no task of Label Studio ({error})"))
             continue
-        name = _name(task.get("data") or {})
-        regions: list[Region] = []
-        for result in done[-1].get("result") or []:
-            found = _regions(result)
-            if isinstance(found, str):
-                where = f"{path}, task {task.get('id', number)} ({name})"
-                problems.append(Problem(where, found, "upright boxes or choices"))
-            else:
-                regions += found
-        answers.append(Answer(name, tuple(regions)))
+        wrong = [one for one in found if isinstance(one, str)]
+        problems += [Problem(f"{where} ({name})", one, "upright boxes or choices") for one in wrong]
+        if results is not None:
+            regions = [region for one in found if isinstance(one, list) for region in one]
+            answers.append(Answer(name, tuple(regions)))
     if problems:
         raise InputError(problems)
     return answers
+
+
+def _submitted(task: dict[str, Any]) -> tuple[str, list[dict[str, Any]] | None]:
+    """Name of the image, and what was submitted last; None if nothing was."""
+    done = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
+    return _name(task.get("data") or {}), done[-1].get("result") or [] if done else None
 
 
 def _name(data: dict[str, Any]) -> str:
