@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -90,8 +90,8 @@ def slice_errors(
         if run
         else read(path, format=format, label=label, image=image, id=id, progress=progress)
     )
-    whole = dataset
-    dataset = gather(
+    cut: dict[str, Any] = {"by": by, "bins": bins, "most": most, "level": level}
+    kept = gather(
         dataset,
         template=template,
         joins=joins,
@@ -101,32 +101,26 @@ def slice_errors(
         progress=progress,
     )
     if run is not None:
-        facts, wrong = _faults(run, dataset, reviewed=reviewed)
-        return slice_rates(facts, wrong, by=by, bins=bins, most=most, level=level)
-    assert predictions is not None  # noqa: S101 # for the type checker: looked at above
+        facts, wrong = _faults(run, kept, reviewed=reviewed)
+        return slice_rates(facts, wrong, **cut)
     if dataset.has_boxes:
-        boxes = read_box_predictions(predictions, whole)
-        return slice_map(
-            dataset,
-            boxes,
-            by=by,
-            bins=bins,
-            most=most,
-            draws=draws,
-            level=level,
-            progress=progress,
-        )
-    right = answers_for(whole, predictions, id)[:, 0] == whole.labels
-    kept = whole.items["item_id"].is_in(dataset.items["item_id"].implode()).to_numpy()
-    return slice_rates(
-        dataset.facts,
-        ~right[kept],
-        by=by,
-        bins=bins,
-        most=most,
-        level=level,
-        measure="accuracy",
-    )
+        boxes = read_box_predictions(predictions, dataset)
+        return slice_map(kept, boxes, draws=draws, progress=progress, **cut)
+    wrong = _wrong_answers(dataset, kept, str(predictions), id)
+    return slice_rates(kept.facts, wrong, measure="accuracy", **cut)
+
+
+def _wrong_answers(
+    dataset: Dataset,
+    kept: Dataset,
+    predictions: str,
+    id: str | None,  # noqa: A002 # as in `slice_errors`
+) -> NDArray[np.bool_]:
+    """Say of each item of `kept`, a part of `dataset`, whether it is answered wrongly."""
+    wrong = answers_for(dataset, predictions, id)[:, 0] != dataset.labels
+    rows = dataset.items["item_id"].is_in(kept.items["item_id"].implode())
+    found: NDArray[np.bool_] = wrong[rows.to_numpy()]
+    return found
 
 
 def _dataset_of(run: Run) -> Dataset:
