@@ -275,19 +275,21 @@ def _is_done(to: Path, record: Record) -> bool:
 def _built_beside(to: Path) -> Iterator[Path]:
     """Lend a folder that takes the place of `to` when the block ends well, and goes otherwise."""
     made = [folder for folder in to.absolute().parents if not folder.exists()]
-    to.parent.mkdir(parents=True, exist_ok=True)
     folder = to.parent / f".{to.name}.{secrets.token_hex(6)}.labelfix-tmp"
     try:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         yield folder
         if to.exists():
             to.rmdir()
         folder.rename(to)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # ends at the first folder that others use
             for above in made:
                 above.rmdir()
+        if isinstance(error, OSError):
+            what = f"{error.strerror or error}; nothing was written"
+            raise OSError(error.errno, what, str(to)) from error
         raise
 
 

@@ -208,7 +208,7 @@ def _about(done: Applied, choices: Choices) -> list[str]:
     if done.backup is not None and done.files:
         lines.append(f"Changed {count(done.files, 'file')}; the old ones are in {done.backup}")
     elif done.images or done.others:
-        copied = f", {done.copied:,} of them copied" if done.copied else ""
+        copied = f", but {done.copied:,} had to be copied" if done.copied else ""
         how = {"link": "linked", "reference": "referenced", "copy": "copied"}[choices.images]
         others = f"; {count(done.others, 'other file')} copied" if done.others else ""
         lines.append(f"{count(done.images, 'image')} {how}{copied}{others}.")
