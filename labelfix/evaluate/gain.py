@@ -276,21 +276,12 @@ def _plan(
     from labelfix.predict import default_cache
     from labelfix.predict.models import describe
 
-    if resplit and split.given is not None:
-        found = f"resplit with the given split {split.given!r}"
-        raise InputError(Problem("split", found, "one or the other"))
     aside = {split.groups, split.sources, split.given}
     learned = tuple(name for name in pair.dataset.feature_columns if name not in aside)
     dataset = replace(pair.dataset, feature_columns=learned)
-    units = split.units(dataset, progress)
-    splits = [
-        split.draw(dataset, units, split.seed + one) for one in range(seeds if resplit else 1)
-    ]
-    parts = np.stack(splits if resplit else splits * seeds)
-    _check_classes(pair, np.stack(splits))
-    model_seeds = [
-        int(one.generate_state(1)[0]) for one in np.random.SeedSequence(split.seed).spawn(seeds)
-    ]
+    units, parts = draw_parts(dataset, split, seeds, resplit=resplit, progress=progress)
+    _check_classes(pair, np.unique(parts, axis=0))
+    model_seeds = seeds_of(split, seeds)
     folder = None if cache is False else (cache or default_cache())
     chosen, inputs, why = _choose(
         model, pair, dataset, parts[0], model_seeds[0], folder, store, progress
@@ -439,6 +430,30 @@ def check_numbers(*, seeds: int, draws: int, level: float) -> None:
     ]
     if problems:
         raise InputError(problems)
+
+
+def draw_parts(
+    dataset: Dataset, split: Split, seeds: int, *, resplit: bool, progress: Progress | None
+) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Draw one split for all seeds, or one each: units (n,), and parts (seeds, n).
+
+    Raises
+    ------
+    InputError
+        As `Split.draw`; for a given split with `resplit`.
+    """
+    if resplit and split.given is not None:
+        found = f"resplit with the given split {split.given!r}"
+        raise InputError(Problem("split", found, "one or the other"))
+    units = split.units(dataset, progress)
+    draws = [split.draw(dataset, units, split.seed + one) for one in range(seeds if resplit else 1)]
+    return units, np.stack(draws if resplit else draws * seeds)
+
+
+def seeds_of(split: Split, seeds: int) -> list[int]:
+    """Give each training a seed of its own; the first ones stay as more are asked for."""
+    spawned = np.random.SeedSequence(split.seed).spawn(seeds)
+    return [int(one.generate_state(1)[0]) for one in spawned]
 
 
 def _check_classes(pair: Pair, splits: NDArray[np.int8]) -> None:
