@@ -912,6 +912,7 @@ def test_a_dataset_that_moved_is_looked_for_where_it_is_said_to_be(
         ["RUN", "--to", "x", "--in-place"],
         ["--to", "x"],
         ["RUN", "--undo", "x"],
+        ["RUN", "--to", "x", "--backup", "y"],
         ["RUN", "--to", "x", "--undo", "x"],
         ["--undo", "nowhere"],
         ["nowhere", "--to", "x"],

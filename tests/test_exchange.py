@@ -484,3 +484,29 @@ def test_what_was_undone_can_be_imported_again(tmp_path: Path) -> None:
     again = decide(answers, replay)
     assert said(again) == [("set_label", "7")]
     assert replay.extend(again) == [""]
+
+
+def test_remarks_on_regions_and_images_are_no_annotations(tmp_path: Path) -> None:
+    path = exported(tmp_path, "label-studio")
+    tasks = json.loads(path.read_text())
+    result = tasks[0]["annotations"][0]["result"]
+    box = result[0]["value"]
+    before = read_answers(path)
+    place = {name: box[name] for name in ("x", "y", "width", "height", "rotation")}
+    common = {"id": result[0]["id"], "from_name": "more", "to_name": "image"}
+    result += [
+        {**common, "type": "choices", "value": {**place, "choices": ["uncertain"]}},
+        {**common, "type": "textarea", "value": {**place, "text": ["hm"]}},
+        {**common, "type": "rating", "value": {"rating": 3}},
+    ]
+    path.write_text(json.dumps(tasks))
+    assert read_answers(path) == before
+    tagged = Answer("im/empty ü.png", (Region("blurred"),))
+    assert said(decide([tagged])) == [("keep", None)]
+
+
+def test_boxes_are_no_answer_where_the_dataset_has_class_labels() -> None:
+    given = pl.DataFrame({"annotation_id": ["im/a.png"], "item_id": ["im/a.png"], "label": ["cat"]})
+    issues = queue(issue("mislabeled", "im/a.png", "im/a.png", "dog"))
+    answers = [Answer("im/a.png", (Region("dog", (1, 1, 2, 2)),))]
+    assert "class labels" in problems(lambda: decide(answers, annotations=given, issues=issues))

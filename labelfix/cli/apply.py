@@ -129,6 +129,8 @@ def apply(
 ) -> None:
     """Write a corrected dataset in its own format; nothing is lost, and it can be undone."""
     _refuse_confusion(run, to, dry_run=dry_run, in_place=in_place, undo=undo)
+    if backup is not None and not in_place:
+        raise InputError(Problem("--backup", "no --in-place", "both together"))
     if undo is not None:
         from labelfix.apply import undo as take_back
 

@@ -72,7 +72,8 @@ def decisions_from(
         Naming every image and class that the dataset does not have.
     """
     named = _named(answers, items["item_id"].to_list())
-    _refuse_unknown_classes(named, set(class_names))
+    has_boxes = "x1" in annotations.columns
+    _refuse_what_does_not_fit(named, set(class_names), has_boxes=has_boxes)
     wanted = list(named)
     given, asked = (
         _by_item(table.filter(pl.col("item_id").is_in(wanted))) for table in (annotations, issues)
@@ -81,8 +82,9 @@ def decisions_from(
     for item, answer in named.items():
         of_item = [one for one in asked.get(item, []) if one["issue"] in shown]
         desk = _Desk(clerk, item, of_item, same_box, tolerance)
-        if "x1" in annotations.columns:
-            desk.boxes(given.get(item, []), answer.regions)
+        if has_boxes:
+            shapes = [region for region in answer.regions if region.box is not None]
+            desk.boxes(given.get(item, []), shapes)
         else:
             desk.labels(given.get(item, []), answer.regions)
     return clerk.decisions
@@ -125,13 +127,21 @@ def _named(answers: Sequence[Answer], items: Sequence[str]) -> dict[str, Answer]
     return found
 
 
-def _refuse_unknown_classes(named: Mapping[str, Answer], known: set[str]) -> None:
-    problems = [
-        Problem(item, f"class {region.label!r}", f"one of the {len(known)} of the dataset")
-        for item, answer in named.items()
-        for region in answer.regions
-        if region.label not in known
-    ]
+def _refuse_what_does_not_fit(
+    named: Mapping[str, Answer], known: set[str], *, has_boxes: bool
+) -> None:
+    """Name boxes where the dataset has none, and classes that it does not have.
+
+    Labels of whole images are passed over where the dataset has boxes.
+    """
+    problems = []
+    for item, answer in named.items():
+        for region in answer.regions:
+            if region.box is not None and not has_boxes:
+                problems.append(Problem(item, "a box", "class labels, as the dataset has"))
+            elif region.label not in known and (region.box is not None) == has_boxes:
+                expected = f"one of the {len(known)} of the dataset"
+                problems.append(Problem(item, f"class {region.label!r}", expected))
     if problems:
         raise InputError(problems)
 

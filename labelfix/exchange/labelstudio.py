@@ -29,6 +29,8 @@ CONTROL, OBJECT = "label", "image"
 LOCAL = "/data/local-files/?d="
 """Where Label Studio serves files below its document root; here the dataset's root."""
 
+_SHAPES = {"rectangle", "polygon", "ellipse", "keypoint", "brush", "vector"}
+
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 
 
@@ -142,9 +144,11 @@ def _name(data: dict[str, Any]) -> str:
 
 def _regions(result: dict[str, Any]) -> list[Region] | str:
     """Read one result, or say what is wrong with it."""
-    value, kind = result.get("value") or {}, result.get("type")
-    if kind == "choices":
+    value, kind = result.get("value") or {}, str(result.get("type"))
+    if kind == "choices" and "x" not in value:  # with x it says something of a region
         return [Region(str(choice)) for choice in value.get("choices") or []]
+    if kind not in _SHAPES and not kind.endswith("labels"):
+        return []  # a comment, a rating and the like
     if kind != "rectanglelabels":
         return f"a result of type {kind}"
     labels = value.get("rectanglelabels") or []
