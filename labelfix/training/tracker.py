@@ -508,11 +508,22 @@ class Tracker:
         RunError
             If it is none, or a newer version's.
         """
-        other = _restored(state["npz"], "the state")
+        other = self.restored(state)
         if other.fingerprint != self.fingerprint:
             raise InputError(Problem("state", "that of other items or classes", "this tracker's"))
         self._counts, self._width = other._counts, other._width
         self._waiting, self._waiting_bytes = [], 0
+
+    @staticmethod
+    def restored(state: Mapping[str, bytes]) -> Tracker:
+        """Make a tracker of what `state_dict` gave.
+
+        Raises
+        ------
+        RunError
+            If it is something else, or a newer version's.
+        """
+        return _restored(state["npz"], "the state")
 
     def save(self, path: str | Path) -> None:
         """Write all that is known to one .npz file, without pickles."""

@@ -1,0 +1,75 @@
+"""For the `Trainer` of Hugging Face transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback as _Callback
+
+if TYPE_CHECKING:
+    from labelfix.training.tracker import Tracker
+
+__all__ = ["TrackerCallback"]
+
+_FILE = "labelfix-tracker.npz"
+
+
+class TrackerCallback(_Callback):  # type: ignore[misc] # transformers is not looked at by mypy
+    """Tells a tracker of each batch and epoch, and keeps it beside each checkpoint.
+
+    `Trainer` shows its callbacks neither batches nor logits, so they are read as they go through
+    the model: the row of each item is taken out of what the model is called with. That needs
+    `TrainingArguments(remove_unused_columns=False)`, and items with their row, as a dataset in
+    `labelfix.training.pytorch.Indexed` gives them.
+
+    Parameters
+    ----------
+    tracker
+        To be told.
+    items, labels
+        Names of the rows and of the labels in a batch.
+    """
+
+    def __init__(self, tracker: Tracker, items: str = "item_index", labels: str = "labels") -> None:
+        self.tracker, self.items, self.labels = tracker, items, labels
+        self._rows: Any = None
+        self._hooks: list[Any] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Watch the model; go on with the tracker of the checkpoint that training goes on from."""
+        model = kwargs["model"]
+        self._hooks = [
+            model.register_forward_pre_hook(self._take_rows, with_kwargs=True),
+            model.register_forward_hook(self._see, with_kwargs=True),
+        ]
+        kept = self._folder(args, state) / _FILE
+        if state.global_step and kept.exists():
+            self.tracker.load_state_dict({"npz": kept.read_bytes()})
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """End the epoch."""
+        self.tracker.end_epoch()
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Keep the tracker beside the checkpoint."""
+        if state.is_world_process_zero:
+            self.tracker.save(self._folder(args, state) / _FILE)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave the model as it was."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _folder(self, args: Any, state: Any) -> Path:
+        return Path(args.output_dir, f"checkpoint-{state.global_step}")
+
+    def _take_rows(self, module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Take the rows out of a call: the model does not know them."""
+        self._rows = kwargs.get(self.items)
+        return args, {name: value for name, value in kwargs.items() if name != self.items}
+
+    def _see(self, module: Any, args: Any, kwargs: dict[str, Any], outputs: Any) -> None:
+        """Take in a batch that the model learns from."""
+        if module.training and self._rows is not None:
+            self.tracker.update(self._rows, outputs["logits"], kwargs[self.labels])

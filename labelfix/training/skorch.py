@@ -1,0 +1,55 @@
+"""For skorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from skorch.callbacks import Callback
+
+if TYPE_CHECKING:
+    from labelfix.training.tracker import Tracker
+
+__all__ = ["TrackerCallback"]
+
+
+class TrackerCallback(Callback):  # type: ignore[misc] # skorch is not looked at by mypy
+    """Tells a tracker of each batch and epoch.
+
+    The inputs are a dict whose entry `items` holds the row of each: it is taken out of what the
+    module is called with.
+
+    Parameters
+    ----------
+    tracker
+        To be told.
+    items
+        Name of the rows among the inputs.
+    probabilities
+        The module ends in a softmax, as for skorch's default criterion. False: it gives logits.
+    """
+
+    def __init__(
+        self, tracker: Tracker, items: str = "item_index", *, probabilities: bool = False
+    ) -> None:
+        self.tracker, self.items, self.probabilities = tracker, items, probabilities
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Keep the rows from the module, which does not know them."""
+        self.hook_ = net.module_.register_forward_pre_hook(self._without_rows, with_kwargs=True)
+
+    def on_batch_end(
+        self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        """Take in a batch that the module learns from."""
+        if training:
+            inputs, labels = batch
+            outputs = kwargs["y_pred"]
+            outputs = outputs.log() if self.probabilities else outputs
+            self.tracker.update(inputs[self.items], outputs, labels)
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """End the epoch."""
+        self.tracker.end_epoch()
+
+    def _without_rows(self, module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        return args, {name: value for name, value in kwargs.items() if name != self.items}

@@ -1,0 +1,395 @@
+"""The examples of docs/training.md run with the real libraries, and find planted errors."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labelfix.errors import InputError
+from labelfix.training import Tracker
+
+PAGE = Path(__file__).parent.parent / "docs" / "training.md"
+
+
+def blocks() -> dict[str, str]:
+    """The code of the page, by the heading it stands under."""
+    found: dict[str, str] = {}
+    for section in re.split(r"^#+ ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        heading = section.partition("\n")[0]
+        for code in re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL):
+            assert heading not in found, "one example a section"
+            found[heading] = code
+    return found
+
+
+CODE = blocks()
+SETUP, *EXAMPLES = CODE
+
+
+def run(heading: str, names: dict[str, Any]) -> dict[str, Any]:
+    code = compile(CODE[heading], f"{PAGE.name}, {heading}", "exec")
+    exec(code, names)
+    return names
+
+
+@pytest.fixture
+def names() -> dict[str, Any]:
+    """What the examples start from."""
+    return run(SETUP, {"__name__": "example"})
+
+
+@pytest.fixture
+def torch_names(names: dict[str, Any]) -> dict[str, Any]:
+    """What those that go on from the PyTorch example start from."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    return run("PyTorch", names)
+
+
+def assert_finds(names: dict[str, Any], part: float = 0.6) -> None:
+    """The planted errors are at the top, in the statistics and in the queue."""
+    tracker, wrong, labels = names["tracker"], set(names["wrong"].tolist()), names["labels"]
+    suspects = set(map(int, tracker.suspects(50)["item_id"]))
+    assert len(suspects & wrong) >= part * 50
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # not all examples show all items
+        queue = tracker.issues(labels)["item_id"].head(50)
+    assert len(set(map(int, queue)) & wrong) >= part * 50
+
+
+@pytest.mark.parametrize("heading", EXAMPLES)
+def test_examples_are_short(heading: str) -> None:
+    assert len([line for line in CODE[heading].splitlines() if line.strip()]) < 15
+
+
+def test_every_adapter_has_an_example() -> None:
+    folder = Path(__file__).parent.parent / "labelfix" / "training"
+    own = {"__init__", "counts", "sightings", "tensors", "tracker"}
+    text = PAGE.read_text(encoding="utf-8")
+    for path in folder.glob("*.py"):
+        assert path.stem in own or f"from labelfix.training.{path.stem} import" in text
+
+
+def test_pytorch(torch_names: dict[str, Any]) -> None:
+    assert torch_names["tracker"].epoch == 5
+    assert_finds(torch_names, part=0.8)
+
+
+def test_going_on_without_the_suspects(torch_names: dict[str, Any]) -> None:
+    names = run("Going on without the suspects", torch_names)
+    wrong = names["wrong"]
+    assert np.isin(wrong, names["rows"]).mean() < 0.2
+    assert names["weights"][wrong].mean() < 0.5 < 0.9 < names["weights"].mean()
+    seen = [int(row) for *_, rows in names["loader"] for row in rows]
+    assert sorted(seen) == names["rows"].tolist()
+    np.testing.assert_allclose(names["loss"].noise.sum(dim=1), 1, rtol=1e-5)
+
+
+def test_lightning(torch_names: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    quiet |= {"accelerator": "cpu", "default_root_dir": tmp_path, "enable_checkpointing": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's own
+        names = run("Lightning", torch_names | {"quiet": quiet})
+    assert names["tracker"].epoch == 5
+    assert_finds(names)
+
+
+def test_lightning_goes_on_from_its_checkpoint(torch_names: dict[str, Any], tmp_path: Path) -> None:
+    lightning = pytest.importorskip("lightning")
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    quiet |= {"accelerator": "cpu", "default_root_dir": tmp_path}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = run("Lightning", torch_names | {"quiet": quiet})
+        names["trainer"].save_checkpoint(tmp_path / "at.ckpt")
+        before, tracker = names["tracker"], Tracker(len(names["labels"]))
+        callback = names["TrackerCallback"](tracker)
+        trainer = lightning.Trainer(max_epochs=6, callbacks=[callback], **quiet)
+        loader = names["torch"].utils.data.DataLoader(names["data"], 64, shuffle=True)
+        trainer.fit(names["Model"](), loader, ckpt_path=tmp_path / "at.ckpt", weights_only=True)
+    assert tracker.epoch == 6
+    assert (tracker.statistics()["seen"] == before.statistics()["seen"] + 1).all()
+
+
+def test_nothing_waits_for_the_device_within_an_epoch() -> None:
+    torch = pytest.importorskip("torch")
+    tracker = Tracker(100)
+    nowhere = {"device": "meta"}  # tensors of which nothing can be read
+    rows, labels = (torch.zeros(8, dtype=torch.int64, **nowhere) for _ in range(2))
+    for _ in range(3):
+        tracker.update(rows, torch.zeros(8, 5, **nowhere), labels, torch.zeros(8, **nowhere))
+    with pytest.raises(NotImplementedError, match="meta"):
+        tracker.end_epoch()
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "float32", "float64"])
+def test_tensors_are_as_good_as_arrays(precision: str) -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 30)
+    ours, theirs = Tracker(30), Tracker(30)
+    for _ in range(3):
+        for rows in np.array_split(rng.permutation(30), 4):
+            logits = torch.tensor(rng.normal(0, 2, (len(rows), 4))).to(getattr(torch, precision))
+            logits.requires_grad_()
+            weights = rng.random(len(rows))
+            ours.update(rows, logits.detach().double().numpy(), labels[rows], weights=weights)
+            theirs.update(
+                torch.tensor(rows),
+                logits,
+                torch.tensor(labels[rows]),
+                weights=torch.tensor(weights),
+            )
+            with torch.no_grad():
+                logits.zero_()  # the tracker has its own
+        ours.end_epoch()
+        theirs.end_epoch()
+    for name in ("margin", "confidence", "loss", "el2n", "variability"):
+        left, right = ours.statistics()[name], theirs.statistics()[name]
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
+
+
+def test_bad_values_on_a_device_come_up_at_the_end_of_the_epoch() -> None:
+    torch = pytest.importorskip("torch")
+    tracker = Tracker(3)
+    good = (torch.tensor([0, 1, 2]), torch.eye(3), torch.tensor([0, 1, 2]))
+    tracker.update(*good)
+    tracker.end_epoch()
+    with pytest.raises(InputError, match="items: found 1 out of range, such as 3"):
+        tracker.update(torch.tensor([0, 1, 3]), torch.eye(3), torch.tensor([0, 1, 2]))
+    tracker.update(*good)
+    tracker.end_epoch()
+    assert tracker.statistics()["seen"].to_list() == [2, 2, 2]
+
+
+def test_a_state_goes_through_torchs_safe_loading(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    tracker = Tracker(3)
+    tracker.update([0, 1, 2], np.eye(3), [0, 1, 2])
+    torch.save({"tracker": tracker.state_dict()}, tmp_path / "at.pt")
+    other = Tracker(3)
+    other.load_state_dict(torch.load(tmp_path / "at.pt", weights_only=True)["tracker"])
+    assert other.statistics().equals(tracker.statistics())
+
+
+PROCESS = """
+import sys
+import numpy as np
+from torch import distributed
+from labelfix.training import Tracker
+from labelfix.training.pytorch import merged_over_processes
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+tracker = Tracker(10)
+for epoch in range(4):
+    rows = np.random.default_rng(epoch).permutation(10)[rank::2]
+    tracker.update(rows, np.random.default_rng(epoch).normal(size=(10, 3))[rows], rows % 3)
+    tracker.end_epoch()
+merged_over_processes(tracker).save(f"{folder}/{rank}.npz")
+distributed.destroy_process_group()
+"""
+
+
+def test_processes_meet_at_the_end(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path = str(Path(__file__).parent.parent)
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    calls = [
+        subprocess.Popen([sys.executable, "-c", PROCESS, str(rank), str(tmp_path)], env=env)
+        for rank in range(2)
+    ]
+    assert [call.wait(timeout=120) for call in calls] == [0, 0]
+    alone = Tracker(10)
+    for epoch in range(4):
+        logits = np.random.default_rng(epoch).normal(size=(10, 3))
+        alone.update(np.arange(10), logits, np.arange(10) % 3)
+        alone.end_epoch()
+    for rank in range(2):
+        merged = Tracker.load(tmp_path / f"{rank}.npz").statistics()
+        for name in ("seen", "forgetting", "learned", "correctness"):
+            assert merged[name].equals(alone.statistics()[name])
+        np.testing.assert_allclose(merged["margin"], alone.statistics()["margin"])
+
+
+def test_a_wrong_noise_matrix_is_refused() -> None:
+    pytest.importorskip("torch")
+    from labelfix.training.pytorch import ForwardCorrection
+
+    for wrong in ([[1.0, 0.0]], [[0.5, 0.2], [0.0, 1.0]], [[1.5, -0.5], [0.0, 1.0]]):
+        with pytest.raises(InputError, match="rows that sum to one"):
+            ForwardCorrection(wrong)
+
+
+def test_the_correction_learns_the_truth_from_noisy_labels() -> None:
+    torch = pytest.importorskip("torch")
+    from labelfix.training.pytorch import ForwardCorrection
+
+    noise = torch.tensor([[0.6, 0.4], [0.1, 0.9]])
+    truth = torch.tensor([0.8, 0.2])  # of all items alike, so the best logits are known
+    given = truth @ noise
+    logits = torch.zeros(1, 2, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.05)
+    loss = ForwardCorrection(noise, reduction="none")
+    for _ in range(400):
+        optimizer.zero_grad()
+        (loss(logits.expand(2, 2), torch.tensor([0, 1])) * given).sum().backward()
+        optimizer.step()
+    np.testing.assert_allclose(logits.softmax(dim=1)[0].detach(), truth, atol=0.01)
+
+
+def hugging_face_model(torch: Any) -> Any:
+    class Model(torch.nn.Module):  # type: ignore[misc] # torch is not looked at by mypy
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.Linear(64, 10)
+
+        def forward(self, pixels: Any, labels: Any = None) -> dict[str, Any]:
+            logits = self.net(pixels)
+            return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+    return Model()
+
+
+def test_hugging_face(torch_names: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    quiet: dict[str, Any] = {"output_dir": str(tmp_path), "report_to": "none", "disable_tqdm": True}
+    quiet |= {"use_cpu": True, "save_strategy": "epoch", "logging_strategy": "no"}
+    model = hugging_face_model(torch_names["torch"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = run("Hugging Face Trainer", torch_names | {"quiet": quiet, "model": model})
+    assert names["tracker"].epoch == 5
+    assert_finds(names)
+    last = max(tmp_path.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    kept = Tracker.load(last / "labelfix-tracker.npz")
+    assert kept.statistics().drop("item_id").equals(names["tracker"].statistics().drop("item_id"))
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
+
+
+def test_skorch(torch_names: dict[str, Any]) -> None:
+    pytest.importorskip("skorch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = run("skorch", torch_names)
+    assert names["tracker"].epoch == 8
+    assert names["tracker"].statistics()["seen"].to_list() == [8] * len(names["labels"])
+    assert_finds(names)
+
+
+def test_scikit_learn(names: dict[str, Any]) -> None:
+    assert_finds(run("scikit-learn", names))
+
+
+def test_xgboost(names: dict[str, Any]) -> None:
+    pytest.importorskip("xgboost")
+    assert_finds(run("XGBoost", names))
+
+
+def test_lightgbm(names: dict[str, Any]) -> None:
+    pytest.importorskip("lightgbm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = run("LightGBM", names)
+    assert_finds(names)
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_lightgbms_rounds_add_up(names: dict[str, Any], every: int) -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    from labelfix.training.lightgbm import TrackerCallback
+
+    X, labels = names["X"][:300], (names["labels"] > 4)[:300].astype(int)
+    settings = {"objective": "binary", "verbose": -1, "num_threads": 1}
+    callback = TrackerCallback(Tracker(300), X, labels, every)
+    model = lightgbm.train(settings, lightgbm.Dataset(X, labels), 8, callbacks=[callback])
+    np.testing.assert_allclose(callback._logits, model.predict(X, raw_score=True), atol=1e-9)
+    assert callback.tracker.epoch == 8 // every
+
+
+def test_lightgbm_refuses_trees_that_do_not_add_up(names: dict[str, Any]) -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    from labelfix.training.lightgbm import TrackerCallback
+
+    X, labels = names["X"], names["labels"]
+    settings = {"objective": "multiclass", "num_class": 10, "verbose": -1, "num_threads": 1}
+    callback = TrackerCallback(Tracker(len(X)), X, labels)
+    with pytest.raises(InputError, match="boosting=dart"):
+        lightgbm.train(
+            settings | {"boosting": "dart"}, lightgbm.Dataset(X, labels), 2, callbacks=[callback]
+        )
+
+
+def test_keras(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("keras").utils.set_random_seed(0)
+        names = run("Keras 3", names)
+    assert names["tracker"].epoch == 5
+    assert_finds(names)
+
+
+def digits_on_disk(folder: Path, names: dict[str, Any], n: int = 400) -> None:
+    """Write images in folders by label, three quarters of them to learn from."""
+    for row in range(n):
+        split = "train" if row < n * 3 // 4 else "val"
+        path = folder / split / f"class {names['labels'][row]}" / f"{row}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = (names["X"][row].reshape(8, 8) * 255).astype(np.uint8)
+        Image.fromarray(pixels).resize((32, 32)).convert("RGB").save(path)
+
+
+def test_ultralytics(names: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    digits_on_disk(tmp_path / "digits", names)
+    about = {"amp": False, "pretrained": False, "device": "cpu", "workers": 0, "plots": False}
+    about |= {"val": False, "batch": 32, "verbose": False, "seed": 0}
+    code = "\n".join(
+        [
+            "from labelfix.training import Tracker",
+            f"quiet = {about!r} | {{'project': 'runs'}}",
+            CODE["Ultralytics classification"],
+            "tracker.save('dynamics.npz')",
+        ]
+    )
+    own = {"YOLO_OFFLINE": "True", "YOLO_CONFIG_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    path = str(Path(__file__).parent.parent)
+    done = subprocess.run(  # Ultralytics changes the process that it is in
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, **own, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    tracker = Tracker.load(tmp_path / "dynamics.npz")
+    table = tracker.statistics()
+    assert tracker.epoch == 8
+    trained = table["item_id"].str.starts_with("train/")
+    assert (table["seen"] == trained.cast(int) * 8).all()
+    given = table["item_id"].str.extract(r"class (\d)", 1).cast(int)
+    assert table.filter(trained)["label"].equals(given.filter(trained).cast(table["label"].dtype))
