@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from labelfix.find import find_issues
     from labelfix.formats import read
     from labelfix.formats.detections import read_box_predictions
-    from labelfix.predict import out_of_fold
+    from labelfix.predict import out_of_fold, out_of_fold_boxes
     from labelfix.schema import BoxPredictions, Dataset, Predictions
     from labelfix.splits import Split
 
@@ -43,6 +43,7 @@ _HOME = {
     "find_issues": "labelfix.find",
     "measure_gain": "labelfix.evaluate.gain",
     "out_of_fold": "labelfix.predict",
+    "out_of_fold_boxes": "labelfix.predict",
     "read": "labelfix.formats",
     "read_box_predictions": "labelfix.formats.detections",
 }
@@ -63,6 +64,7 @@ __all__ = [
     "find_issues",
     "measure_gain",
     "out_of_fold",
+    "out_of_fold_boxes",
     "read",
     "read_box_predictions",
     "score",
