@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -956,3 +957,16 @@ def test_reviewers_who_disagree_change_nothing_unless_one_is_preferred(
     assert cli.main([*words, "--prefer", "ann"]) == 0
     assert "reviewers disagree" not in capsys.readouterr().out
     assert "a,dog" in (tmp_path / "new" / "t.csv").read_text()
+
+
+def test_parquet_without_pyarrow_names_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "old" / "t.parquet"
+    path.parent.mkdir()
+    pl.DataFrame({"x": [1.0, 2.0], "label": ["cat", "dog"]}).write_parquet(path)
+    dataset = labelfix.read(path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(labelfix.MissingExtraError, match=r"labelfix\[parquet\]"):
+        apply_corrections(dataset, first_to_dog(dataset), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
