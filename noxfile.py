@@ -1,5 +1,7 @@
 """`nox` sets up what it needs and runs every check: lint, the base install, all adapters."""
 
+import shutil
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -31,6 +33,9 @@ def base(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, every adapter with its real library."""
     session.install(".[all,ultralytics,test]")
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        # where it cannot be had, the tests that need a browser skip and say so
+        session.run("playwright", "install", "chromium", success_codes=[0, 1])
     session.run("pytest", *AT_ONCE, *session.posargs, env=ENV)
     # importing Ultralytics changes how numbers are printed: it has a process of its own
     apart = "--ignore-glob=*/detect/ultralytics.py"

@@ -241,6 +241,7 @@ def test_the_grid_decides_all_but_the_exceptions_as_one_act(
     page = visit(server.address)
     page.keyboard.press("t")
     page.locator(".groups button", has_text="blue").click()
+    page.locator(".many h2", has_text="blue").wait_for()
     cells = page.locator(".cells-grid li")
     until(page, "document.querySelectorAll('.cells-grid img').length === 8")
     cells.nth(2).click()  # the mouse marks one exception, keys another
@@ -385,6 +386,19 @@ def test_a_proposed_box_can_be_mended_before_it_is_taken(
     press(page, "Enter")  # goes on, and adds no second one
     saved(page)
     assert len(server.events) == 1
+
+
+def test_what_is_still_open_of_a_suggestion_is_taken_without_undoing_the_rest(
+    serve: Callable[..., Server], visit: Callable[..., Page], box_run: Path
+) -> None:
+    server = serve(box_run)
+    page = visit(server.address)
+    press(page, "e", "ArrowDown", "Escape")
+    saved(page)
+    press(page, "Enter")  # moved already; the suggested class comes on top
+    saved(page)
+    (box,) = server.verdicts().values()
+    assert (box.label, list(box.box or ())) == ("dish", [360, 201, 540, 361])
 
 
 def test_overlays_predictions_and_before_change_the_view_alone(

@@ -37,7 +37,7 @@ __all__ = ["Desk", "Wish"]
 
 Json = dict[str, Any]
 
-AHEAD = 12
+AHEAD = 10
 """Entries that the page opens with."""
 BEHIND = 20
 """Decided entries before them, to go back to."""

@@ -36,7 +36,6 @@ _ITEM: tuple[Place, ...] = ("item",)
 _BOX: tuple[Place, ...] = ("box",)
 _GRID: tuple[Place, ...] = ("grid",)
 _SINGLE: tuple[Place, ...] = ("item", "box")
-_MANY: tuple[Place, ...] = ("item", "grid")
 _ALL: tuple[Place, ...] = ("item", "box", "grid")
 
 NAMED_KEYS = frozenset(
@@ -86,8 +85,10 @@ def _arrows(name: str, prefix: str, says: str, places: tuple[Place, ...]) -> lis
 
 
 ACTIONS: tuple[Action, ...] = (
-    Action("accept", ("Enter", "a"), _MANY, "accept the suggestion"),
-    Action("keep", ("k",), _MANY, "keep what is given"),
+    Action(
+        "accept", ("Enter", "a"), _ALL, "accept the suggestion, or go on if something was changed"
+    ),
+    Action("keep", ("k",), _ALL, "keep what is given"),
     *(
         Action(f"class_{n}", (str(n % 10),), _SINGLE, f"choose the class numbered {n % 10}")
         for n in range(1, 11)
@@ -95,10 +96,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("search", ("/",), _SINGLE, "choose any class by typing a part of its name"),
     Action("several", ("m",), _ITEM, "mark: several of the classes are right", "classes"),
     Action("none", ("o",), _ITEM, "mark: none of the classes is right", "classes"),
-    Action("group", ("c",), _ITEM, "mark: the box holds a group of objects", "boxes"),
-    Action("ignore", ("i",), _ITEM, "mark as ignored: to count neither way", "boxes"),
-    Action("skip", ("s",), _ITEM, "skip: leave it undecided"),
-    Action("flag", ("f",), _ITEM, "flag it, for another look"),
+    Action("group", ("c",), _SINGLE, "mark: the box holds a group of objects", "boxes"),
+    Action("ignore", ("i",), _SINGLE, "mark as ignored: to count neither way", "boxes"),
+    Action("skip", ("s",), _SINGLE, "skip: leave it undecided"),
+    Action("flag", ("f",), _SINGLE, "flag it, for another look"),
     Action("undo", ("u", "Ctrl+z"), _ALL, "undo"),
     Action("redo", ("Ctrl+Shift+z", "Ctrl+y"), _ALL, "redo"),
     Action("next", ("ArrowRight", "ArrowDown"), _ITEM, "next, without deciding anything"),
@@ -124,7 +125,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "corner", ("r",), _BOX, "let arrows move the box, its first or its last corner", "boxes"
     ),
-    Action("leave", ("Escape", "Enter"), _BOX, "stop editing", "boxes"),
+    Action("leave", ("Escape",), _BOX, "stop editing", "boxes"),
     *_arrows("nudge", "", "move by a pixel", _BOX),
     *_arrows("shift", "Shift+", "move by ten pixels", _BOX),
     *_arrows("cell", "", "go", _GRID),

@@ -165,9 +165,9 @@ function showSaved() {
   const chip = byId("saved");
   const n = outbox.waiting.reduce((sum, { body }) => sum + (body.events?.length ?? 1), 0);
   chip.className = `saved ${outbox.trouble ? "trouble" : n ? "busy" : "fine"}`;
-  chip.textContent = outbox.trouble
-    ? `Not saved: ${outbox.trouble}. ${n ? `${plural(n, "decision")} kept here; ` : ""}trying again`
-    : n ? "Saving…" : "Saved";
+  if (outbox.trouble && n) chip.textContent = `Not saved: ${outbox.trouble}. ${plural(n, "decision")} kept here; trying again`;
+  else if (outbox.trouble) chip.textContent = `There is ${outbox.trouble}; trying again`;
+  else chip.textContent = n ? "Saving…" : "Saved";
 }
 
 // ---- deciding
@@ -195,6 +195,7 @@ function decide(action, more = {}) {
 }
 
 function decideAndGo(action, more = {}) {
+  if (stage.isWaiting) return; // nobody decides what nobody has seen
   decide(action, more);
   toOpen();
 }
@@ -215,14 +216,35 @@ function toOpen() {
 // Whether it was accepted or changed already: what was decided is not decided again.
 function isSettled(entry) {
   const last = entry.pending ?? entry.state?.action;
-  return last === "accept" || EDITS.has(last);
+  return last === "accept" || (EDITS.has(last) && !openPart(entry));
+}
+
+// What of the suggestion is still open after the other part was changed: a box that was moved may
+// still get the suggested class, and one of another class the suggested place.
+function openPart(entry) {
+  const given = entry.boxes?.find(({ subject }) => subject === entry.subject);
+  if (!given) return null;
+  const now = { ...given.now, ...entry.local?.get(entry.subject) };
+  const isMoved = Boolean(now.box && now.box.some((edge, i) => edge !== given.box[i]));
+  const isRenamed = (now.label ?? given.label) !== given.label;
+  if (now.gone || now.mark) return null;
+  if (entry.kind === "wrong_class" && isMoved && !isRenamed) return { action: "set_label", label: entry.suggested };
+  if (entry.kind === "bad_location" && isRenamed && !isMoved) return { action: "set_box", box: entry.suggested_box };
+  return null;
 }
 
 function accept() {
   const entry = queue.current;
   if (!entry) return;
+  const editing = stage.editing || stage.drawing;
+  stage.settle();
   if (isSettled(entry)) {
     toOpen();
+  } else if (editing && !entry.pending) {
+    stopEditing(); // nothing was changed, and nothing is decided in passing
+  } else if (EDITS.has(entry.pending ?? entry.state?.action)) {
+    const { action, ...what } = openPart(entry);
+    decideAndGo(action, what);
   } else if (entry.acceptable) {
     decideAndGo("accept");
   } else {
@@ -402,6 +424,7 @@ async function poll() {
     showProgress();
     const held = answer.keys.filter((key) => queue.find(key) >= 0 && !outbox.concerns(key));
     if (held.length) await refetch(held.slice(0, 50));
+    if (outbox.trouble && stage.isBroken) show(); // its picture may be had again
   }
   if (!outbox.waiting.length) {
     outbox.trouble = answer ? "" : "no connection to the server";
@@ -622,7 +645,6 @@ async function start() {
     const answer = await get(`api/some?keys=${encodeURIComponent(asked)}`);
     if (answer?.entries.length) queue.index = queue.put(answer.entries[0]);
   }
-  queue.prepare();
   if (queue.current) await show();
   else toOpen();
   performance.mark("labelfix:open");

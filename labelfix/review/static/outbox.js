@@ -108,7 +108,7 @@ export async function post(path, body) {
     if (response.ok) return { data: await response.json() };
     const { error } = await response.json().catch(() => ({ error: "" }));
     if (response.status === 400) return { refusal: error };
-    if (response.status === 403) return { trouble: "the server was started anew" };
+    if (response.status === 403) return { trouble: "a new server, which has another address" };
     return { trouble: error || `the server answered ${response.status}` };
   } catch {
     return { trouble: "no connection to the server" };

@@ -116,9 +116,13 @@ export class Panel {
     return el("div", { class: "alike" }, ...entry.alike.map(({ title, items }) => el("section", {},
       el("h3", {}, title),
       el("ul", {}, ...items.map((item) => el("li", { title: item.name },
-        item.row === null ? null : el("img", { src: `picture/${item.row}?size=160`, alt: "", width: 76, height: 76, draggable: "false" }),
+        item.row === null ? null : el("img", { src: `picture/${item.row}?size=160`, alt: "", draggable: "false", onerror: hide }),
         el("span", { class: item.label === entry.given ? "is-given" : item.label === entry.suggested ? "is-better" : null }, nameOf(item.label))))))));
   }
+}
+
+function hide({ target }) {
+  target.style.visibility = "hidden";
 }
 
 // What was decided, for the corner of the picture: it moves nothing on the panel.

@@ -3,8 +3,8 @@
 import { post } from "./outbox.js";
 
 const AHEAD = 5; // pictures ready
-const LOW = 8; // entries left before more are asked for
-const MORE = 16; // entries asked for at once
+const LOW = 6; // entries left before more are asked for
+const MORE = 8; // entries asked for at once: few, since the order learns from what is decided
 const KEPT = 14; // pictures held
 
 export class Queue {
@@ -29,7 +29,6 @@ export class Queue {
   go(index) {
     if (index < 0 || index >= this.entries.length) return false;
     this.index = index;
-    this.prepare();
     return true;
   }
 
@@ -52,6 +51,7 @@ export class Queue {
     return this.index - 1;
   }
 
+  // Fetch what comes next; to be called once the picture that is looked at has come.
   prepare() {
     const around = [0, 1, -1];
     for (let i = 2; i <= AHEAD; i++) around.push(i);

@@ -52,11 +52,11 @@ export class Stage {
     }
     this.element.classList.remove("waiting");
     this.image = image;
-    if (!image || !image.naturalWidth) {
+    if (!image?.naturalWidth) {
       this.holder.replaceChildren();
       this.size = [entry.picture?.width || 1, entry.picture?.height || 1];
       this.words.hidden = false;
-      this.words.textContent = image ? "This image cannot be shown: it is gone, or broken." : "";
+      this.words.textContent = image ? "This image cannot be shown: it is gone or broken, or the server is." : "";
     } else {
       const { width, height } = entry.picture;
       this.size = width && height ? [width, height] : [image.naturalWidth, image.naturalHeight];
@@ -64,6 +64,14 @@ export class Stage {
     }
     this.fit();
     if (focus && this.#onScreen(focus) < 34) this.zoomTo(focus, 0.22);
+  }
+
+  get isWaiting() {
+    return this.element.classList.contains("waiting");
+  }
+
+  get isBroken() {
+    return Boolean(this.image && !this.image.naturalWidth);
   }
 
   setBoxes(boxes) {
@@ -340,7 +348,7 @@ export class Stage {
       if (near[best] <= reach) return { kind: "resize", at, handle: HANDLES[best], from: chosen.box, box: chosen };
     }
     const under = this.boxes
-      .filter((box) => box.role !== "prediction" && contains(box.box, at, 4 / this.view.scale))
+      .filter((box) => box.role !== "prediction" && box.id !== "suggestion" && contains(box.box, at, 4 / this.view.scale))
       .sort((a, b) => area(a.box) - area(b.box));
     if (chosen && this.editing && under.includes(chosen)) {
       return { kind: "move", at, from: chosen.box, box: chosen, under };
@@ -421,8 +429,9 @@ export class Stage {
       this.draft = null;
       this.hooks.commit(drag.box.id, drag.box.box);
     } else if (!drag.moved && drag.under) {
-      // A second click on the same place goes through the boxes below each other.
-      const next = (drag.under.findIndex((box) => box.id === this.chosen) + 1) % drag.under.length;
+      // A further click on the same place goes through the boxes that lie on each other there.
+      const at = drag.under.findIndex((box) => box.id === this.chosen);
+      const next = at >= 0 && !this.editing ? at : (at + 1) % drag.under.length;
       this.hooks.choose(drag.under[next].id, true);
     } else if (!drag.moved && drag.kind === "pan") {
       this.hooks.choose(null, false);
