@@ -442,6 +442,17 @@ def test_no_key_means_two_things_as_they_come() -> None:
         assert keys[action.name] == tuple(map(normal, keys[action.name]))
 
 
+def test_the_docs_list_every_action_and_every_key() -> None:
+    text = (Path(__file__).parent.parent / "docs/reviewing.md").read_text(encoding="utf-8")
+    numbers = {f"class_{number}" for number in range(2, 10)}
+    missing = [
+        one.name for one in ACTIONS if f"`{one.name}`" not in text and one.name not in numbers
+    ]
+    assert missing == []
+    keys = {key for one in ACTIONS if one.name not in numbers for key in one.keys}
+    assert [key for key in keys if "Arrow" not in key and f"`{key}`" not in text] == []
+
+
 def test_every_collision_and_every_mistake_in_a_file_of_keys_is_named(tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
     path.write_text(
