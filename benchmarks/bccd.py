@@ -5,7 +5,7 @@
 A detector is trained by labelfix on the first version, each half of the images predicted by one
 that learned from the other half; with two cores that takes ten to twenty minutes, once. The revised
 version says which boxes were moved, removed and added. `--sheet` writes a page with the crops of
-the 100 likeliest missing boxes; what a person said of each is in bccd_verdicts.csv. `--write`
+the 100 likeliest missing boxes; the verdict on each is in bccd_verdicts.csv. `--write`
 writes the table into docs/benchmarks/bccd.md.
 
 Needs `labelfix[ultralytics]` and, under `$LABELFIX_DATA/bccd`, the folders `images`,
@@ -244,7 +244,7 @@ def proposals(first: Dataset, found: pl.DataFrame) -> pl.DataFrame:
 
 
 def looked_up(listed: pl.DataFrame) -> list[str]:
-    """Give what a person said of each proposal: of the box that overlaps it most in the file."""
+    """Give the verdict on each proposal: on the box that overlaps it most in the file."""
     verdicts = pl.read_csv(VERDICTS)
     said = []
     for row in listed.iter_rows(named=True):

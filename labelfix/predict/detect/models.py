@@ -44,8 +44,8 @@ class Scenes:
     sizes
         Width and height of each image in pixels, as it is shown, shape (n, 2).
     item, label, box
-        Of each box the row of its image, its class in 0..K-1 and its corners in pixels, shapes
-        (m,), (m,) and (m, 4). Every box is finite, has an area and lies inside its image.
+        Of each box the row of its image, ascending, its class in 0..K-1 and its corners in pixels,
+        shapes (m,), (m,) and (m, 4). Every box is finite, has an area and lies inside its image.
     class_names
         The K classes.
     weights
@@ -139,6 +139,7 @@ def scenes(dataset: Dataset) -> Scenes:
     box = box.clip(0, np.tile(sizes[item], 2))
     usable = ((fits == 0) | (fits == 4)) & ~given["crowd"].to_numpy()
     usable &= (box[:, 2:] > box[:, :2]).all(axis=1)
+    usable = np.flatnonzero(usable)[np.argsort(item[usable], kind="stable")]
     return Scenes(
         tuple(str(path.absolute()) for path in paths),
         stamps,

@@ -264,7 +264,7 @@ class Torchvision:
         self, data: Scenes, row: int, draw: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One image and its boxes, mirrored or not."""
-        image, own = self._pixels(data, row), data.item == row
+        image, own = self._pixels(data, row), slice(*np.searchsorted(data.item, [row, row + 1]))
         box, label = data.box[own].astype(np.float32), data.label[own] + 1
         if self.training.flip and torch.randint(2, (1,), generator=draw):
             image = image.flip(2)
