@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         Problem,
         RunError,
     )
-    from labelfix.evaluate.gain import Gain, measure_gain
+    from labelfix.evaluate.gain import measure_gain
+    from labelfix.evaluate.tables import Gain
     from labelfix.find import find_issues
     from labelfix.formats import read
     from labelfix.formats.detections import read_box_predictions
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _HOME = {
     "BoxPredictions": "labelfix.schema",
     "Dataset": "labelfix.schema",
-    "Gain": "labelfix.evaluate.gain",
+    "Gain": "labelfix.evaluate.tables",
     "InputError": "labelfix.errors",
     "LabelfixError": "labelfix.errors",
     "LabelfixWarning": "labelfix.errors",

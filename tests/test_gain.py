@@ -100,6 +100,7 @@ def test_identical_labels_gain_exactly_nothing(resplit: bool) -> None:
     with pytest.warns(LabelfixWarning, match="nothing was corrected"):
         gain = measure_gain(noisy, noisy, "decision-tree", 2, ALONE, resplit=resplit, draws=20)
     assert (gain.effects.select("value", "low", "high").to_numpy() == 0).all()
+    assert gain.mcnemar is not None
     assert gain.mcnemar["p_exact"].to_list() == [1.0] * 4
 
 

@@ -8,7 +8,7 @@ corrected ones, with the same split, recipe and seeds.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +17,18 @@ import polars as pl
 from labelfix.errors import InputError, LabelfixWarning, Problem
 from labelfix.evaluate.pairing import REMOVED, Pair, pair_versions
 from labelfix.evaluate.scoring import METRICS, UNTESTED, ClassScores
-from labelfix.evaluate.statistics import EFFECTS, interval, mcnemar, redraw, split_gain
+from labelfix.evaluate.statistics import mcnemar, redraw
+from labelfix.evaluate.tables import (
+    AFTER,
+    BEFORE,
+    Gain,
+    Layout,
+    cell_table,
+    class_table,
+    effect_table,
+    movement_table,
+    seed_table,
+)
 from labelfix.splits import PARTS, TEST, TRAIN, VALIDATION, Split
 
 if TYPE_CHECKING:
@@ -33,70 +44,6 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 __all__ = ["Gain", "measure_gain"]
-
-BEFORE, BETWEEN, AFTER = "original", "relabelled", "corrected"
-
-_STEPS = {"all": (BEFORE, AFTER), "relabelled": (BEFORE, BETWEEN), "removed": (BETWEEN, AFTER)}
-"""Which version becomes which."""
-
-
-@dataclass(frozen=True, eq=False)
-class Gain:
-    """What `measure_gain` finds. Scores are in [0, 1]; `low` and `high` enclose `level`.
-
-    Parameters
-    ----------
-    cells
-        A row a metric (`accuracy`, `balanced_accuracy`), version trained on and version tested on:
-        test items that count, and the mean over the seeds with its interval.
-    effects
-        A row a step, metric and effect. The step `all` goes from the original to the corrected
-        version; where some items were relabelled and others removed, `relabelled` and `removed` are
-        the two halves of the way. Effects are those of `labelfix.evaluate.statistics.EFFECTS`.
-    per_class
-        A row a class: test items by the original and the corrected labels, the share of them that
-        is right in the first and the last cell, and the effects with intervals.
-    by_seed
-        A row a seed, version trained on and version tested on.
-    mcnemar
-        A row a seed and version tested on: on how many items only the model trained on original
-        labels is right, on how many only the one trained on corrected ones, and McNemar's p-value,
-        exact and mid-p.
-    changes
-        Items of each part of the first split: unchanged, relabelled, removed.
-    movement
-        Where each seed drew its own split: how much of the movement is the split; else None.
-    answers
-        A row a test item: its labels, what the models trained on either version answer most often,
-        and the share of the seeds in which they do.
-    details
-        The recipe, for the record.
-    warnings
-        What makes the result weaker than it looks.
-    """
-
-    cells: pl.DataFrame
-    effects: pl.DataFrame
-    per_class: pl.DataFrame
-    by_seed: pl.DataFrame
-    mcnemar: pl.DataFrame
-    changes: pl.DataFrame
-    movement: pl.DataFrame | None
-    answers: pl.DataFrame
-    details: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-    def tables(self) -> dict[str, pl.DataFrame]:
-        """Give all tables by name."""
-        names = ("cells", "effects", "per_class", "by_seed", "mcnemar", "changes", "answers")
-        found = {name: getattr(self, name) for name in names}
-        return found if self.movement is None else {**found, "movement": self.movement}
-
-    def effect(self, name: str, *, metric: str = "accuracy", step: str = "all") -> dict[str, float]:
-        """Give value, low and high of one effect."""
-        rows = self.effects.filter(step=step, metric=metric, effect=name)
-        found: dict[str, float] = rows.select("value", "low", "high").row(0, named=True)
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,10 +95,12 @@ def measure_gain(
     Parameters
     ----------
     original, corrected
-        The same items with one class label each. Items are matched by id, moved images by content.
+        The same items, with one class label each, matched by id, moved images by content; or images
+        with boxes, matched by id.
     model
         As `labelfix.out_of_fold` takes it. "auto" is chosen once, by its log loss on the original
-        labels of the validation part, and is then the same in all cells.
+        labels of the validation part, and is then the same in all cells. With boxes a detector, as
+        `labelfix.predict.detect.models.resolve` takes it.
     seeds
         So many models are trained on each version of the labels.
     split
@@ -204,6 +153,25 @@ def measure_gain(
     """
     check_numbers(seeds=seeds, draws=draws, level=level)
     recipe = split or Split()
+    if original.has_boxes and corrected.has_boxes:
+        from labelfix.evaluate.boxgain import measure_box_gain
+
+        return measure_box_gain(
+            original,
+            corrected,
+            model,
+            seeds,
+            recipe,
+            resplit=resplit,
+            allow_removed=allow_removed,
+            suggested_by=suggested_by,
+            draws=draws,
+            level=level,
+            jobs=jobs,
+            store=store,
+            cache=cache,
+            progress=progress,
+        )
     plan, said = make_plan(
         pair_versions(original, corrected, allow_removed=allow_removed),
         model,
@@ -230,7 +198,14 @@ def measure_gain(
         )
     )
     differ = any((one != one[0]).any() for one in answers)
-    details = {**plan.details, "seeds_differ": differ, "draws": draws, "level": level}
+    tested = int((plan.parts == TEST).any(axis=0).sum())
+    details = {
+        **plan.details,
+        "tested": tested,
+        "seeds_differ": differ,
+        "draws": draws,
+        "level": level,
+    }
     return _tables(plan, scores, drawn, level, alone, details, said)
 
 
@@ -510,12 +485,20 @@ def _tables(
     said: tuple[str, ...],
 ) -> Gain:
     by_seed = scores.now()
-    point = scores.as_cells(scores.redrawn(*_each_once(scores)))[0]
+    once = np.ones((1, scores.n_units)), np.ones((1, scores.n_seeds))
+    point = scores.as_cells(scores.redrawn(*once))[0]
+    layout = Layout(
+        METRICS,
+        tuple(scores.labels),
+        {test: int(scores.counted(test).any(axis=0).sum()) for test in scores.labels},
+        plan.pair.class_names,
+        {name: _class_items(scores, name) for name in (BEFORE, AFTER)},
+    )
     return Gain(
-        cells=_cell_table(scores, point, drawn, level),
-        effects=_effect_table(scores, point, drawn, level),
-        per_class=_class_table(plan, scores, point, drawn, level),
-        by_seed=_seed_table(scores, by_seed),
+        cells=cell_table(layout, point, drawn, level),
+        effects=effect_table(layout, point, drawn, level),
+        per_class=class_table(layout, point, drawn, level),
+        by_seed=seed_table(layout, by_seed),
         mcnemar=_mcnemar_table(scores),
         changes=_change_table(plan),
         movement=None if alone is None else _movement(plan, alone, by_seed),
@@ -525,92 +508,9 @@ def _tables(
     )
 
 
-def _each_once(scores: ClassScores) -> tuple[Floats, Floats]:
-    return np.ones((1, scores.n_units)), np.ones((1, scores.n_seeds))
-
-
-def _ends(drawn: Floats, level: float) -> Floats:
-    """Interval of each of the last axes, shape (2, …)."""
-    return interval(drawn.reshape(len(drawn), -1), level).reshape(2, *drawn.shape[1:])
-
-
-def _cell_table(scores: ClassScores, point: Floats, drawn: Floats, level: float) -> pl.DataFrame:
-    low, high = _ends(drawn[..., : len(METRICS)], level)
-    return pl.DataFrame(
-        [
-            {
-                "metric": metric,
-                "trained_on": train,
-                "tested_on": test,
-                "items": int(scores.counted(test).any(axis=0).sum()),
-                "value": point[i, j, m],
-                "low": low[i, j, m],
-                "high": high[i, j, m],
-            }
-            for m, metric in enumerate(METRICS)
-            for i, train in enumerate(scores.answers)
-            for j, test in enumerate(scores.labels)
-        ]
-    )
-
-
-def _corner(scores: ClassScores, cells: Floats, step: str) -> Floats:
-    """Take the two by two cells of a step: shape (…, metrics, 2, 2)."""
-    names = list(scores.answers)
-    at = [names.index(name) for name in _STEPS[step]]
-    return np.moveaxis(cells[..., at, :, :][..., at, :], -1, -3)
-
-
-def _effect_table(scores: ClassScores, point: Floats, drawn: Floats, level: float) -> pl.DataFrame:
-    rows = []
-    for step in _STEPS if len(scores.answers) == 3 else ("all",):
-        value = split_gain(_corner(scores, point[..., : len(METRICS)], step))
-        low, high = _ends(split_gain(_corner(scores, drawn[..., : len(METRICS)], step)), level)
-        rows += [
-            {
-                "step": step,
-                "metric": metric,
-                "effect": effect,
-                "value": value[m, e],
-                "low": low[m, e],
-                "high": high[m, e],
-            }
-            for m, metric in enumerate(METRICS)
-            for e, effect in enumerate(EFFECTS)
-        ]
-    return pl.DataFrame(rows)
-
-
-def _class_table(
-    plan: Plan, scores: ClassScores, point: Floats, drawn: Floats, level: float
-) -> pl.DataFrame:
-    now = _corner(scores, point[..., len(METRICS) :], "all")
-    value = split_gain(now)
-    low, high = _ends(split_gain(_corner(scores, drawn[..., len(METRICS) :], "all")), level)
-    columns: dict[str, Any] = {"label": pl.Series(plan.pair.class_names, dtype=pl.String)}
-    for name in (BEFORE, AFTER):
-        labels = scores.labels[name][scores.counted(name).any(axis=0)]
-        columns[f"items_{name}"] = np.bincount(labels, minlength=scores.n_classes)
-    columns |= {BEFORE: now[:, 0, 0], AFTER: now[:, 1, 1]}
-    for e, effect in enumerate(EFFECTS):
-        columns |= {
-            effect: value[:, e],
-            f"{effect}_low": low[:, e],
-            f"{effect}_high": high[:, e],
-        }
-    return pl.DataFrame(columns).fill_nan(None)
-
-
-def _seed_table(scores: ClassScores, by_seed: Floats) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            {"seed": s, "trained_on": train, "tested_on": test}
-            | {metric: by_seed[i, j, s, m] for m, metric in enumerate(METRICS)}
-            for s in range(scores.n_seeds)
-            for i, train in enumerate(scores.answers)
-            for j, test in enumerate(scores.labels)
-        ]
-    )
+def _class_items(scores: ClassScores, version: str) -> NDArray[np.int64]:
+    labels = scores.labels[version][scores.counted(version).any(axis=0)]
+    return np.bincount(labels, minlength=scores.n_classes)
 
 
 def _mcnemar_table(scores: ClassScores) -> pl.DataFrame:
@@ -642,22 +542,8 @@ def _change_table(plan: Plan) -> pl.DataFrame:
 
 
 def _movement(plan: Plan, alone: NDArray[np.int32], by_seed: Floats) -> pl.DataFrame:
-    """Say how far accuracy moves from seed to seed, on one split and on one each."""
     on_one = scores_of(_on_first_split(plan), {BEFORE: alone}, {BEFORE: plan.pair.original}).now()
-    same_split = on_one[0, 0, :, 0]
-    own_split, last = by_seed[0, 0, :, 0], by_seed[-1, -1, :, 0]
-    if len(own_split) < 2:
-        return pl.DataFrame(schema={"what": pl.String, "sd": pl.Float64})
-    seeds_only, total = same_split.var(ddof=1), own_split.var(ddof=1)
-    rows = {
-        "original labels, one split, other seeds": same_split.std(ddof=1),
-        "original labels, other splits and seeds": own_split.std(ddof=1),
-        "gain, both versions on the same split": (last - own_split).std(ddof=1),
-        "gain, had each version a split of its own": np.sqrt(total + last.var(ddof=1)),
-    }
-    table = pl.DataFrame({"what": list(rows), "sd": list(rows.values())})
-    share = 1 - seeds_only / total if total > seeds_only else 0.0
-    return table.with_columns(split_share=pl.Series([None, share, None, None], dtype=pl.Float64))
+    return movement_table(on_one[0, 0, :, 0], by_seed[0, 0, :, 0], by_seed[-1, -1, :, 0])
 
 
 def _on_first_split(plan: Plan) -> Plan:

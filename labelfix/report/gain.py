@@ -9,11 +9,14 @@ from labelfix.text import count, visible
 if TYPE_CHECKING:
     import polars as pl
 
-    from labelfix.evaluate.gain import Gain
+    from labelfix.evaluate.tables import Gain
 
 __all__ = ["gain_findings", "gain_page", "plain_table"]
 
-_METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
+_WORDS = {"ap": "AP (COCO)", "ap50": "AP at IoU .5", "ap75": "AP at IoU .75"}
+
+_SHOWN = 3
+"""Metrics that the page shows; the tables have them all."""
 
 _EFFECTS = {
     "gain": "gain: corrected on corrected, less original on original",
@@ -35,7 +38,7 @@ _WORST = 20
 
 def gain_findings(gain: Gain) -> list[str]:
     """Say in a few sentences what was gained, and which half of it is the yardstick."""
-    lines = [_overall(gain), _of_that(gain), _training(gain), _tested(gain)]
+    lines = [_overall(gain), _of_that(gain), _training(gain), *_tested(gain)]
     if "relabelled" in gain.effects["step"]:
         parts = [
             f"{_STEPS[step]} {_points(gain.effect('gain', step=step))}"
@@ -65,10 +68,9 @@ def gain_page(gain: Gain, chart: str | None = None) -> str:
     for step, rows in gain.effects.group_by("step", maintain_order=True):
         parts += [f"## What the gain is made of: {_STEPS[str(step[0])]}", _effects(rows)]
     parts += ["## Which items changed", plain_table(gain.changes)]
-    parts += [
-        "## McNemar's test: original against corrected training labels",
-        plain_table(gain.mcnemar),
-    ]
+    if gain.mcnemar is not None:
+        title = "## McNemar's test: original against corrected training labels"
+        parts += [title, plain_table(gain.mcnemar)]
     parts += ["## Classes, those first that moved most", _classes(gain)]
     if gain.movement is not None:
         parts += ["## How much the split moves", _MOVEMENT, plain_table(gain.movement)]
@@ -83,9 +85,10 @@ _MOVEMENT = (
 
 def _overall(gain: Gain) -> str:
     first, last = _value(gain, "original"), _value(gain, "corrected")
+    word = _word(gain.metrics[0])
     return (
-        f"Accuracy goes from {first:.1%} (original labels throughout) to {last:.1%} (corrected "
-        f"labels throughout): {_points(gain.effect('gain'))}."
+        f"{word[0].upper()}{word[1:]} goes from {first:.1%} (original labels throughout) to "
+        f"{last:.1%} (corrected labels throughout): {_points(gain.effect('gain'))}."
     )
 
 
@@ -108,18 +111,20 @@ def _training(gain: Gain) -> str:
     )
 
 
-def _tested(gain: Gain) -> str:
+def _tested(gain: Gain) -> list[str]:
+    if gain.mcnemar is None:
+        return []
     rows = gain.mcnemar.filter(tested_on="corrected")
     significant = int((rows["p_mid"] < 0.05).sum())
-    return (
+    return [
         f"McNemar's test (mid-p) sees the two models differ on the corrected test labels, at "
         f"5 %, in {significant} of {count(rows.height, 'seed')}."
-    )
+    ]
 
 
 def _reach(gain: Gain) -> list[str]:
     details = gain.details
-    over = f"{gain.answers.height:,} test items"
+    over = f"{details['tested']:,} test items"
     said = f"Intervals of {details['level']:.0%} are over {over} and {details['seeds']} seeds"
     if details["seeds"] == 1:
         said = (
@@ -132,15 +137,15 @@ def _reach(gain: Gain) -> list[str]:
     if gain.movement is not None and gain.movement.height:
         own, apart = gain.movement["sd"][1], gain.movement["sd"][3]
         said += (
-            f" Another split alone moves the accuracy by {100 * own:.1f} points (standard "
-            f"deviation); had each version a split of its own, the gain would move by "
+            f" Another split alone moves the {_word(gain.metrics[0])} by {100 * own:.1f} points "
+            f"(standard deviation); had each version a split of its own, the gain would move by "
             f"{100 * apart:.1f}."
         )
     return [said]
 
 
 def _value(gain: Gain, version: str) -> float:
-    rows = gain.cells.filter(metric="accuracy", trained_on=version, tested_on=version)
+    rows = gain.cells.filter(metric=gain.metrics[0], trained_on=version, tested_on=version)
     value: float = rows["value"][0]
     return value
 
@@ -157,11 +162,15 @@ def _points(found: dict[str, float]) -> str:
     return f"{value} points ({low} to {high})"
 
 
+def _word(metric: str) -> str:
+    return _WORDS.get(metric, metric.replace("_", " "))
+
+
 def _cells(gain: Gain) -> str:
     names = gain.cells["trained_on"].unique(maintain_order=True).to_list()
     head = ["metric", "trained on", *(f"tested on {name}" for name in names)]
     rows = []
-    for metric, said in _METRICS.items():
+    for metric in gain.metrics[:_SHOWN]:
         for train in names:
             found = gain.cells.filter(metric=metric, trained_on=train)
             cells = [
@@ -170,19 +179,20 @@ def _cells(gain: Gain) -> str:
                     "value", "low", "high", "items"
                 ).iter_rows()
             ]
-            rows.append([said, train, *cells])
+            rows.append([_word(metric), train, *cells])
     return _table(head, rows)
 
 
 def _effects(rows: pl.DataFrame) -> str:
+    metrics = rows["metric"].unique(maintain_order=True).head(_SHOWN)
     listed = [
         [
-            _EFFECTS[name],
-            *(_points(rows.filter(metric=m, effect=name).row(0, named=True)) for m in _METRICS),
+            words,
+            *(_points(rows.filter(metric=one, effect=name).row(0, named=True)) for one in metrics),
         ]
-        for name in _EFFECTS
+        for name, words in _EFFECTS.items()
     ]
-    return _table(["", *_METRICS.values()], listed)
+    return _table(["", *map(_word, metrics)], listed)
 
 
 def _classes(gain: Gain) -> str:

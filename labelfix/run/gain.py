@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from labelfix.decisions import Corrections
-    from labelfix.evaluate.gain import Gain
+    from labelfix.evaluate.tables import Gain
     from labelfix.run.directory import Run
     from labelfix.schema import Dataset
     from labelfix.splits import Split
@@ -154,7 +154,8 @@ def versions_of_run(run: Run, prefer: Sequence[str] = ()) -> tuple[Dataset, Data
     """Give the dataset of a run as it was, and with the run's decisions applied.
 
     Items that are marked as showing several classes or none, deleted or ignored are left out of the
-    corrected version.
+    corrected version. Boxes that are ignored, or marked as a group, become crowd regions, which
+    count neither way.
 
     Raises
     ------
@@ -168,7 +169,8 @@ def versions_of_run(run: Run, prefer: Sequence[str] = ()) -> tuple[Dataset, Data
 
     made = corrections_of(run, prefer)
     original = as_it_was(run, read_again(run))
-    return original, _corrected(original, made)
+    correct = _corrected_boxes if original.has_boxes else _corrected
+    return original, correct(original, made)
 
 
 def _corrected(original: Dataset, made: Corrections) -> Dataset:
@@ -192,6 +194,43 @@ def _corrected(original: Dataset, made: Corrections) -> Dataset:
     names = tuple(dict.fromkeys([*original.class_names, *labels["new"]]))
     return replace(
         original, items=original.items.filter(kept), annotations=annotations, class_names=names
+    )
+
+
+def _corrected_boxes(original: Dataset, made: Corrections) -> Dataset:
+    """Apply corrections of boxes to the tables."""
+    import polars as pl
+
+    from labelfix.schema import BOX
+
+    actions = {name: made.table.filter(action=name) for name in made.table["action"].unique()}
+    nothing = made.table.clear()
+    gone = actions.get("delete", nothing)["annotation_id"]
+    ignored = pl.concat(
+        [
+            actions.get("ignore", nothing)["annotation_id"],
+            made.marks.filter(mark="group")["annotation_id"],
+        ]
+    )
+    rows = original.annotations.filter(~pl.col("annotation_id").is_in(gone.implode()))
+    for action, columns in (("set_label", ("label",)), ("set_box", BOX)):
+        new = actions.get(action, nothing).select("annotation_id", *columns)
+        rows = rows.update(new, on="annotation_id", how="left")
+    rows = rows.with_columns(
+        crowd=pl.col("crowd") | pl.col("annotation_id").is_in(ignored.drop_nulls().implode())
+    )
+    added = actions.get("add_box", nothing).select(
+        pl.format("added {}", pl.int_range(pl.len())).alias("annotation_id"),
+        "item_id",
+        "label",
+        *BOX,
+        crowd=pl.lit(value=False),
+    )
+    names = [*original.class_names, *made.table["label"].drop_nulls()]
+    return replace(
+        original,
+        annotations=pl.concat([rows, added], how="diagonal"),
+        class_names=tuple(dict.fromkeys(names)),
     )
 
 
