@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import labelfix
-from labelfix.errors import InputError, LabelfixWarning
+from labelfix.errors import InputError, LabelfixError, LabelfixWarning
 from labelfix.predict import out_of_fold, out_of_fold_boxes
 from labelfix.predict.detect.models import Detector, Scenes, found, resolve, scenes
 from labelfix.predict.models import Inputs, describe
@@ -356,6 +356,14 @@ def test_ultralytics_boxes_are_those_of_its_own_predict(
         assert np.allclose(mine.select(BOX).to_numpy(), own[:, 1:5], atol=1e-2)
         assert np.allclose(mine["score"].to_numpy(), own[:, 5], rtol=1e-4)
         assert mine["label"].to_list() == ["bright" if k == 0 else "dark" for k in own[:, 6]]
+
+
+@needs_ultralytics
+def test_what_ultralytics_says_when_it_fails_is_passed_on(squares: Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "broken.pt"
+    file.write_bytes(b"no weights")
+    with pytest.raises(LabelfixError, match=r"(?s)Ultralytics failed.*Error"):
+        out_of_fold_boxes(squares, str(file), no_train=True)
 
 
 @needs_ultralytics

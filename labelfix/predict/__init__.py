@@ -198,6 +198,8 @@ def out_of_fold_boxes(
         If the dataset, the model, the groups or the class map will not do.
     MissingExtraError
         If the model needs a package that is not installed.
+    LabelfixError
+        If Ultralytics fails, with what it said.
 
     Warns
     -----

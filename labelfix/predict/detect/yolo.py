@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 
 import labelfix
-from labelfix.errors import InputError, MissingExtraError, Problem
+from labelfix.errors import InputError, LabelfixError, MissingExtraError, Problem
 from labelfix.predict.detect.models import found, scenes
 from labelfix.predict.models import Inputs
 from labelfix.schema import BOX
@@ -293,7 +293,7 @@ def _run(folder: Path, task: dict[str, Any], progress: Progress | None, *, offli
         raise InputError(Problem("model", refusal.read_text(encoding="utf-8")))
     if child.returncode:
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise RuntimeError("Ultralytics failed:\n" + "\n".join(said[-20:]))
+        raise LabelfixError("Ultralytics failed:\n" + "\n".join(said[-20:]))
 
 
 def _environment(folder: Path, *, offline: bool) -> dict[str, str]:
