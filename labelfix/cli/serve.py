@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import sys
+import threading
 import webbrowser
 from pathlib import Path  # noqa: TC003 # typer reads annotations
 from typing import Annotated
@@ -87,10 +89,11 @@ def review(
         if not (quiet and browser):
             print_lines(f"Reviewing as {options.reviewer}: {address}", "Ctrl+C ends it.")
             sys.stdout.flush()
-        if browser:
-            webbrowser.open(address)
+        if browser:  # one in the terminal would hold up the server
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
 
-    serve(run, options, ready)
+    with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+        serve(run, options, ready)
 
 
 def _own_name() -> str:

@@ -7,7 +7,7 @@ A call that writes returns once the log has it on the disk.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -23,7 +23,7 @@ from labelfix.decisions import (
 )
 from labelfix.errors import InputError, Problem, RunError
 from labelfix.review.entries import AGAIN, Entries
-from labelfix.review.queue import FLAGGED, KEPT, SKIPPED, WRONG, Queue, Settings, Shown
+from labelfix.review.queue import KEPT, SKIPPED, WRONG, Queue, Settings, Shown
 from labelfix.schema import BOX
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         As in the log.
     """
 
-    id: str
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     key: str
     action: Literal[
         "accept", "keep", "set_label", "set_box", "add_box", "delete", "mark", "skip", "flag"
@@ -195,7 +195,8 @@ class Desk:
         """
         with self._lock:
             self._refresh()
-            self._log.append(*(self._decision(wish) for wish in wishes))
+            new = [wish for wish in wishes if wish.id not in self._log.replay]
+            self._log.append(*map(self._decision, new))
             self._follow()
             return self._told(list(dict.fromkeys(wish.key for wish in wishes)))
 
@@ -277,7 +278,7 @@ class Desk:
         return Shown(row, issue, "repeat" if key.endswith(AGAIN) else "review")
 
     def _last_keys(self, count: int) -> Iterator[str]:
-        """Keys of what the reviewer decided last, the latest first."""
+        """Give the keys of what the reviewer decided last, the latest first."""
         found: dict[str, None] = {}
         replay = self._log.replay
         for one in reversed(replay.decisions[-50 * count :]):
@@ -291,7 +292,7 @@ class Desk:
                 return
 
     def _keys_about(self, subjects: Collection[str]) -> Iterator[str]:
-        """Keys of all entries that show one of the subjects."""
+        """Give the keys of all entries that are about one of the subjects, or about its item."""
         table, replay = self._queue.table, self._log.replay
         items = {replay[one].item_id for one in subjects if one in replay}
         named = pl.col("annotation_id").is_in(list(subjects)) | pl.col("issue").is_in(
@@ -315,7 +316,6 @@ class Desk:
         return {
             "decided": int(decided.sum()),
             "errors": int((overall == WRONG).sum()),
-            "to_look_at": int((overall == FLAGGED).sum()),
             "flagged": int(flagged.sum()),
             "flagged_left": int((flagged & (overall < KEPT)).sum()),
             "total": len(self._queue),

@@ -131,7 +131,7 @@ def create_app(run: Run, options: ReviewOptions, port: int | None = None) -> Gua
 def serve(
     run: str | Path, options: ReviewOptions, ready: Callable[[str], None] | None = None
 ) -> None:
-    """Serve the app until the process is interrupted.
+    """Serve the app until the process is interrupted, which it answers with KeyboardInterrupt.
 
     Parameters
     ----------
@@ -154,8 +154,7 @@ def serve(
     try:
         port = listener.getsockname()[1]
         app = create_app(opened, options, port)
-        name = "127.0.0.1" if options.host in {"0.0.0.0", "::", "::1"} else options.host  # noqa: S104 # as above
-        address = f"http://{name}:{port}/{options.token}/"
+        address = f"http://{_reachable(options.host)}:{port}/{options.token}/"
         config = uvicorn.Config(app, log_level="error", access_log=False, ws="none", lifespan="off")
         _Server(config, lambda: None if ready is None else ready(address)).run(sockets=[listener])
     finally:
@@ -172,6 +171,18 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._ready()
+
+
+def _reachable(host: str) -> str:
+    """Write the host that this machine's browser goes to.
+
+    Examples
+    --------
+    >>> _reachable("127.0.0.1"), _reachable("0.0.0.0"), _reachable("::1")
+    ('127.0.0.1', '127.0.0.1', '[::1]')
+    """
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 # asked for expressly
+    return f"[{name}]" if ":" in name else name
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

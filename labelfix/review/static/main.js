@@ -395,8 +395,10 @@ function stepped(request, answer) {
     return;
   }
   if (request.adopted) return;
-  const here = queue.current && answer.entries.some(({ key }) => key === queue.current.key);
-  if (!here && answer.entries.length) {
+  const isHere = ({ key, name }) => key === queue.current?.key || (isBoxes && name === queue.current?.name);
+  if (answer.entries.some(isHere)) {
+    refetch([queue.current.key]); // another box of the same image may be what changed
+  } else if (answer.entries.length) {
     const index = queue.put(answer.entries[0]);
     queue.go(index);
     show();
