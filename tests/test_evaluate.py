@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -142,3 +142,33 @@ def test_the_corrected_version_of_a_run_is_what_applying_it_writes(
     assert written.annotations.select("item_id", "label").equals(
         corrected.annotations.select("item_id", "label")
     )
+
+
+def test_corrected_boxes_of_a_run_are_what_applying_it_writes(
+    box_run: Path, tmp_path: Path
+) -> None:
+    from labelfix.formats import read
+    from labelfix.run import open_run
+    from labelfix.run.applying import apply_run
+
+    run = open_run(box_run)
+    given = run.annotations
+    fingerprint = run.info.dataset.fingerprint
+    log = DecisionLog(box_run / "decisions.jsonl", fingerprint)
+    label, box, gone = (given.row(row, named=True) for row in (1, 2, 3))
+    what: list[tuple[str, dict[str, Any], State | None]] = [
+        ("set_label", label, State("dish")),
+        ("set_box", box, State(box=(70.0, 80.0, 200.0, 190.0))),
+        ("delete", gone, None),
+        ("add_box", {**gone, "annotation_id": None}, State("cup", (10.0, 20.0, 60.0, 70.0))),
+    ]
+    for action, row, after in what:
+        where = {name: row[name] for name in ("item_id", "annotation_id")}
+        where |= {"reviewer": "ann", "fingerprint": fingerprint}
+        log.append(new_decision(action, after=after, **where))  # type: ignore[arg-type] # names of actions
+    original, corrected = versions_of_run(run)
+    apply_run(run, tmp_path / "applied")
+    columns = ["item_id", "label", "x1", "y1", "x2", "y2", "crowd"]
+    written = read(tmp_path / "applied" / "coco.json").annotations.select(columns).sort(columns)
+    assert corrected.annotations.select(columns).sort(columns).equals(written)
+    assert not original.annotations.select(columns).sort(columns).equals(written)

@@ -82,6 +82,10 @@ Prefer = Annotated[
     _read("Reviewer whose word counts where they disagree; repeat for more.", metavar="NAME"),
 ]
 DatasetFormat = Annotated[str | None, _read("Format of both.", metavar="NAME")]
+Images = Annotated[
+    Path | None,
+    _read("Folder of the images, if boxes or a table do not say where.", metavar="FOLDER"),
+]
 Label = Annotated[str | None, _column("Column of labels.", panel=READING)]
 Image = Annotated[str | None, _column("Column of image paths.", panel=READING)]
 Id = Annotated[str | None, _column("Column of item ids.", "--id", panel=READING)]
@@ -146,6 +150,7 @@ def evaluate(
     allow_removed: AllowRemoved = False,
     prefer: Prefer = None,
     dataset_format: DatasetFormat = None,
+    images: Images = None,
     label: Label = None,
     image: Image = None,
     id_column: Id = None,
@@ -195,6 +200,7 @@ def stages(
     allow_removed: AllowRemoved = False,
     prefer: Prefer = None,
     dataset_format: DatasetFormat = None,
+    images: Images = None,
     label: Label = None,
     image: Image = None,
     id_column: Id = None,
@@ -248,6 +254,7 @@ def simulate(
     ] = None,
     allow_removed: AllowRemoved = False,
     dataset_format: DatasetFormat = None,
+    images: Images = None,
     label: Label = None,
     image: Image = None,
     id_column: Id = None,
@@ -294,7 +301,7 @@ def _without(names: dict[str, Any], *others: str) -> dict[str, Any]:
 def _options(**given: Any) -> Any:  # GainOptions, which is dear to import
     from labelfix.run.gain import GainOptions
 
-    for name in ("run", "original", "corrected"):
+    for name in ("run", "original", "corrected", "images"):
         given[name] = None if given.get(name) is None else str(given[name])
     given["prefer"] = tuple(given.get("prefer") or ())
     given["features"] = None if given["features"] is None else tuple(given["features"])

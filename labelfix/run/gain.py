@@ -51,7 +51,7 @@ class GainOptions(msgspec.Struct, frozen=True, kw_only=True):
         Two versions of one dataset.
     prefer
         Reviewers whose word counts where they disagree, with `run`.
-    dataset_format, label, image, id, features
+    dataset_format, images, label, image, id, features
         How to read, as for `find`.
     model, seeds, resplit, allow_removed, draws, level, jobs
         As in `labelfix.measure_gain`.
@@ -64,6 +64,7 @@ class GainOptions(msgspec.Struct, frozen=True, kw_only=True):
     corrected: str | None = None
     prefer: tuple[str, ...] = ()
     dataset_format: str | None = None
+    images: str | None = None
     label: str | None = None
     image: str | None = None
     id: str | None = None
@@ -259,6 +260,7 @@ def read_versions(
                 id=options.id,
                 group=options.groups,
                 features=options.features,
+                images=options.images,
                 progress=progress,
             )
             for path in (options.original, options.corrected)
