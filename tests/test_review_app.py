@@ -209,6 +209,23 @@ def test_a_whole_queue_comes_to_its_end(
     page.get_by_text("Kept").first.wait_for()
 
 
+def test_what_was_skipped_is_offered_at_the_end(
+    serve: Callable[..., Server], visit: Callable[..., Page], class_run: Path
+) -> None:
+    server = serve(class_run)
+    page = visit(server.address)
+    first = shown(page)
+    for number in range(24):
+        until(page, f"{SHOWN} > {number}")
+        page.keyboard.press("k" if number else "s")
+    page.get_by_role("button", name="Go through what was skipped").click()
+    arrive(page, first)
+    page.keyboard.press("k")
+    page.get_by_text("Nothing left to decide").wait_for()
+    saved(page)
+    assert set(server.outcomes().values()) == {"kept"}
+
+
 def test_class_labels_reviewed_by_mouse_alone(
     serve: Callable[..., Server], visit: Callable[..., Page], class_run: Path
 ) -> None:

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
@@ -387,6 +388,20 @@ def test_nothing_sent_tells_rank_quality_or_what_others_said(class_run: Path) ->
     entry = mine.some([key])["entries"][0]
     assert not {"rank", "quality", "flagged", "source"} & set(entry)
     assert entry["state"] is None
+
+
+def test_the_nearest_images_come_with_their_labels_and_else_sure_examples(class_run: Path) -> None:
+    run = open_run(class_run)
+    desk = open_desk(run, "ann")
+    entry = desk.start()["entries"][0]
+    given, suggested = entry["alike"]
+    assert {one["label"] for one in given["items"]} == {entry["given"]}
+    assert {one["label"] for one in suggested["items"]} == {entry["suggested"]}
+    np.save(class_run / "neighbors.npy", np.arange(24)[:, None] * [0] + [3, 9, 20])
+    (near,) = open_desk(open_run(class_run), "ann").start()["entries"][0]["alike"]
+    assert [one["row"] for one in near["items"]] == [3, 9, 20]
+    labels = run.annotations["label"][[3, 9, 20]].to_list()
+    assert [desk.entries.class_names[one["label"]] for one in near["items"]] == labels
 
 
 def test_a_repeat_does_not_show_what_was_said_the_first_time(class_run: Path) -> None:

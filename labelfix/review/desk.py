@@ -125,7 +125,7 @@ class Desk:
         with self._lock:
             self._refresh()
             behind = [self._entry(key) for key in reversed([*self._last_keys(BEHIND)])]
-            return self._page(behind, self._queue.next(self.reviewer, AHEAD), AHEAD)
+            return self._page(behind, self._queue.next(self.reviewer, AHEAD))
 
     def more(self, have: Sequence[str], count: int) -> Json:
         """Give what comes next, apart from what the page has."""
@@ -133,7 +133,7 @@ class Desk:
             self._refresh()
             without = [key.removesuffix(AGAIN) for key in have]
             count = min(count, MOST_ENTRIES)
-            return self._page([], self._queue.next(self.reviewer, count, without), count)
+            return self._page([], self._queue.next(self.reviewer, count, without))
 
     def some(self, keys: Sequence[str]) -> Json:
         """Give entries by their keys; those that there are not are left out."""
@@ -246,10 +246,9 @@ class Desk:
         self.entries.follow(decisions[self._seen :])
         self._seen = len(decisions)
 
-    def _page(self, behind: list[Json], ahead: Sequence[Shown], wanted: int) -> Json:
+    def _page(self, behind: list[Json], ahead: Sequence[Shown]) -> Json:
         return {
             "entries": [*behind, *(self._tell(one) for one in ahead)],
-            "ended": len(ahead) < wanted,
             "progress": self._progress(),
             "version": len(self._log.replay.decisions),
         }
@@ -312,9 +311,10 @@ class Desk:
     def _progress(self) -> Json:
         overall = self._queue.state
         flagged = self._queue.table["flagged"].to_numpy()
-        decided = self._queue.states().get(self.reviewer, np.zeros_like(overall)) >= KEPT
+        mine = self._queue.states().get(self.reviewer, np.zeros_like(overall))
         return {
-            "decided": int(decided.sum()),
+            "decided": int((mine >= KEPT).sum()),
+            "skipped": int((mine == SKIPPED).sum()),
             "errors": int((overall == WRONG).sum()),
             "flagged": int(flagged.sum()),
             "flagged_left": int((flagged & (overall < KEPT)).sum()),

@@ -199,7 +199,7 @@ class Entries:
         return [
             (visible(name), visible(str(value))[:200])
             for name, value in list(values.items())[:MOST_CELLS]
-            if name not in ("item_id", "path") and value is not None
+            if name != "path" and value is not None
         ]
 
     # Class labels

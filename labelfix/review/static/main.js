@@ -32,9 +32,7 @@ const grid = new Grid(keyboard, outbox, { act, open: leaveGridFor });
 const queue = new Queue(boot.page, pictureSize, (answer) => {
   progress = answer.progress;
   showProgress();
-  if (!queue.current || (queue.current.state && atEnd)) toOpen();
 });
-let atEnd = false;
 
 // ---- what is on the screen
 
@@ -48,7 +46,6 @@ function pictureSize() {
 async function show() {
   const asked = performance.now();
   const entry = queue.current;
-  atEnd = !entry;
   if (!entry) {
     panel.renderEnd(progress);
     stage.show({ key: null, picture: null }, null, [], null);
@@ -200,17 +197,27 @@ function decideAndGo(action, more = {}) {
   toOpen();
 }
 
-function toOpen() {
+async function toOpen() {
   const next = queue.open();
   if (next >= 0) {
     queue.go(next);
     show();
-  } else if (!queue.ended) {
-    queue.more();
-  } else {
+    return;
+  }
+  const from = queue.current;
+  if (await queue.more()) {
+    if (queue.current === from || queue.current?.key === from?.key) toOpen();
+  } else if (queue.ended) {
     queue.index = queue.entries.length;
     show();
+  } else {
+    notify("What comes next is with the server, which does not answer.");
   }
+}
+
+async function revisit() {
+  await queue.revisit();
+  toOpen();
 }
 
 // Whether it was accepted or changed already: what was decided is not decided again.
@@ -478,7 +485,7 @@ const DO = {
   ignore: () => queue.current && mark("ignore"),
   next: () => move(1),
   previous: () => move(-1),
-  first_open: toOpen,
+  first_open: () => (queue.current ? toOpen() : revisit()),
   edit: () => queue.current && toggleEdit(),
   leave: stopEditing,
   new: () => {

@@ -25,13 +25,15 @@ export class Panel {
   }
 
   renderEnd(progress) {
-    this.element.replaceChildren(
+    const shownNow = [
       el("h2", {}, "Nothing left to decide"),
       el("p", { class: "evidence" },
         `${progress.decided.toLocaleString("en")} decided, ${progress.errors.toLocaleString("en")} found to be errors. `,
-        "Going back with the arrow keys still works."),
+        progress.skipped ? `${progress.skipped.toLocaleString("en")} were skipped.` : "Going back with the arrow keys still works."),
+      progress.skipped && this.#button("first_open", "Go through what was skipped", { class: "main" }),
       this.#button("previous", "Back"),
-    );
+    ];
+    this.element.replaceChildren(...shownNow.filter(Boolean));
   }
 
   // What changes the view alone, for a corner of the picture.

@@ -15,7 +15,8 @@ export class Queue {
     this.index = -1;
     this.pictures = new Map();
     this.fetching = false;
-    this.ended = page.ended;
+    this.ended = false; // nothing is left that is not here
+    this.revisiting = false; // whether what was skipped is open again
   }
 
   get current() {
@@ -83,17 +84,38 @@ export class Queue {
     return image;
   }
 
+  // Ask for more, and say whether any came. The order of what is left depends on what was decided,
+  // so a little is asked for at a time.
   async more() {
-    if (this.fetching) return;
-    this.fetching = true;
-    const have = this.entries.filter((entry) => !entry.state || entry.state.outcome === "skipped");
-    const answer = await post("api/more", { have: have.map((entry) => entry.key), count: MORE });
-    this.fetching = false;
-    if (!answer.data) return;
-    const known = new Set(this.entries.map((entry) => entry.key));
-    this.entries.push(...answer.data.entries.filter((entry) => !known.has(entry.key)));
-    this.ended = answer.data.ended;
+    if (this.fetching) return this.fetching;
+    this.fetching = this.#fetch();
+    const came = await this.fetching;
+    this.fetching = null;
+    return came;
+  }
+
+  async #fetch() {
+    const have = this.entries.filter(({ state }) => !state || state.outcome === "skipped");
+    const answer = await post("api/more", { have: have.map(({ key }) => key), count: MORE });
+    if (!answer.data) return false;
+    const known = new Set(this.entries.map(({ key }) => key));
+    const fresh = answer.data.entries.filter(({ key }) => !known.has(key));
+    if (this.revisiting) fresh.forEach(reopen);
+    this.entries.push(...fresh);
+    this.ended = !fresh.length;
     this.onMore(answer.data);
     this.prepare();
+    return fresh.length > 0;
   }
+
+  // Open again what was skipped.
+  revisit() {
+    this.revisiting = true;
+    this.entries.forEach(reopen);
+    return this.more();
+  }
+}
+
+function reopen(entry) {
+  if (entry.state?.outcome === "skipped") entry.state = null;
 }
