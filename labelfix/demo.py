@@ -1,16 +1,20 @@
-"""The demo: a real image folder with errors planted in it, and how many of them are found.
+"""The demo: the whole loop on a real image folder with errors planted in it.
 
     DIR/README.txt          says what the rest is, and that a demo made it
     DIR/digits/3/0042.png   scikit-learn's 1,797 handwritten digits (Alpaydin and Kaynak 1998); each
                             lies in a folder called like its label, 8 % in a wrong one
     DIR/truth.csv           which; beside the dataset, so that nothing that learns can see it
-    DIR/run/                what `labelfix find` says of it
+    DIR/run/                what `labelfix find` says of it, and what a simulated reviewer, who
+                            knows the truth, decided on the first of the queue
+    DIR/corrected/          the image folder with these decisions applied
+    DIR/gain/               what the corrections were worth: `labelfix evaluate`
 
 The base install and no network will do, and the same comes out everywhere.
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +22,20 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from labelfix.atomic import replacing
+from labelfix.decisions import DecisionLog, State, decide, read_log
 from labelfix.errors import RunError
 from labelfix.run import FindOptions, Run, find
+from labelfix.run.applying import apply_run
+from labelfix.run.gain import GainOptions, evaluate
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from labelfix.evaluate.tables import Gain
     from labelfix.run import Progress
 
-__all__ = ["MODEL", "RATE", "Demo", "make_digits", "run_demo"]
+__all__ = ["BUDGET", "MODEL", "RATE", "Demo", "make_digits", "run_demo"]
 
 RATE = 0.08
 """Share of the labels that are replaced, each by any of the nine others alike."""
@@ -35,10 +43,19 @@ RATE = 0.08
 MODEL = "pixels+logistic"
 """Needs nothing but the base install, so that the demo says the same with and without torch."""
 
+BUDGET = 200
+"""Decisions of the simulated reviewer."""
+
+PARTS = (6, 1, 3)
+"""Of the images, for training, validation and test: enough of the last to see something."""
+
+REVIEWER = "simulated"
+
 SIDE = 80
 """Pixels that an image is wide and high: the originals' 8 are hard to see."""
 
 README, IMAGES, TRUTH, RUN = "README.txt", "digits", "truth.csv", "run"
+CORRECTED, GAIN = "corrected", "gain"
 
 ABOUT = f"""\
 The demo of labelfix
@@ -46,7 +63,10 @@ The demo of labelfix
 digits/     scikit-learn's handwritten digits as an image folder: the folder of an image is its
             label. {RATE:.0%} of the labels were replaced, each by any other alike.
 truth.csv   which labels were replaced, and what they were before.
-run/        what labelfix found in digits/; open run/report.html.
+run/        what labelfix found in digits/; open run/report.html. run/decisions.jsonl is what a
+            simulated reviewer, who knows the truth, decided on the first {BUDGET} of the queue.
+corrected/  digits/ with these decisions applied.
+gain/       what they were worth: models trained and tested on digits/ and on corrected/.
 
 `labelfix demo` makes all of it anew.
 """
@@ -65,12 +85,26 @@ class Demo:
         The image folder, and where the truth about it is kept.
     truth
         One row a planted error: item_id, given_label, true_label.
+    corrected
+        The image folder with the reviewer's decisions applied.
+    corrections
+        How many labels these changed.
+    gain
+        What they were worth.
     """
 
     run: Run
     images: Path
     truth_file: Path
     truth: pl.DataFrame
+    corrected: Path
+    corrections: int
+    gain: Gain
+
+    @property
+    def gain_page(self) -> Path:
+        """Where more is said of the gain."""
+        return self.images.parent / GAIN / "gain.md"
 
     @property
     def planted(self) -> int:
@@ -103,12 +137,12 @@ def run_demo(
     command: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> Demo:
-    """Write the digits with errors planted in them, and look for them.
+    """Plant errors in the digits, find, review and correct them, and measure what that was worth.
 
     Parameters
     ----------
     out
-        Directory for all of it. One that an earlier demo made is made anew; its decisions stay.
+        Directory for all of it. One that an earlier demo made is made anew.
     seed
         Decides which labels are replaced, by which, and the folds.
     command
@@ -119,13 +153,65 @@ def run_demo(
     Raises
     ------
     RunError
-        If `out` holds other files.
+        If `out` holds other files, or the decisions of a person.
     """
     out = Path(out)
+    _forget(out)
     truth = make_digits(out, seed, progress=progress)
     options = FindOptions(path=str(out / IMAGES), model=MODEL, seed=seed)
     run = find(options, out / RUN, overwrite=True, command=command, progress=progress)
-    return Demo(run, out / IMAGES, out / TRUTH, truth)
+    _review(run, truth)
+    applied = apply_run(run, out / CORRECTED, progress=progress)
+    measured = GainOptions(run=str(out / RUN), model=MODEL, parts=PARTS, seed=seed)
+    gain = evaluate(measured, out / GAIN, command=command, progress=progress)
+    return Demo(run, out / IMAGES, out / TRUTH, truth, out / CORRECTED, applied.corrections, gain)
+
+
+def _review(run: Run, truth: pl.DataFrame) -> None:
+    """Decide on the first of the queue as someone who knows the truth would."""
+    from labelfix.review.queue import open_queue
+
+    right = dict(truth.select("item_id", pl.col("true_label").cast(pl.String)).iter_rows())
+    fingerprint = run.info.dataset.fingerprint
+    log = DecisionLog(run.path / "decisions.jsonl", fingerprint)
+    decisions = []
+    for shown in open_queue(run).next(REVIEWER, BUDGET):
+        issue = shown.issue
+        label = right.get(issue["item_id"])
+        decisions.append(
+            decide(
+                issue,
+                "keep" if label is None else "set_label",
+                reviewer=REVIEWER,
+                fingerprint=fingerprint,
+                after=None if label is None else State(label=label),
+                source=shown.source,
+                note="a program that knows the truth",
+            )
+        )
+    log.append(*decisions)
+
+
+def _forget(out: Path) -> None:
+    """Remove what an earlier demo decided, applied and measured, and nothing of a person's.
+
+    Raises
+    ------
+    RunError
+        If somebody else than the simulated reviewer decided something.
+    """
+    log = out / RUN / "decisions.jsonl"
+    if not log.is_file():
+        return
+    people = {one.reviewer for one in read_log(log).decisions} - {REVIEWER}
+    if people:
+        raise RunError(
+            f"{log}: holds decisions of {', '.join(sorted(people))}; keep them, and give the demo "
+            "another directory"
+        )
+    log.unlink()
+    for folder in (out / CORRECTED, out / GAIN):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_digits(out: Path, seed: int = 0, *, progress: Progress | None = None) -> pl.DataFrame:

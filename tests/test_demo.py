@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image
 
 from labelfix.cli import main
-from labelfix.demo import RATE, make_digits, run_demo
+from labelfix.decisions import DecisionLog, decide, issue_ids, read_log
+from labelfix.demo import BUDGET, RATE, make_digits, run_demo
 from labelfix.errors import RunError
 from labelfix.run import open_run
 
@@ -77,6 +79,40 @@ def test_the_demo_is_a_real_image_folder_and_the_truth_is_outside(demo: tuple[Pa
     assert (truth["given_label"] != truth["true_label"]).all()
     assert truth.select(pl.col("item_id").str.head(1) == pl.col("given_label")).to_series().all()
     assert all((folder / "digits" / name).is_file() for name in truth["item_id"])
+
+
+def test_the_demo_corrects_what_was_reviewed_and_measures_it(demo: tuple[Path, str]) -> None:
+    folder, shown = demo
+    truth = pl.read_csv(folder / "truth.csv", schema_overrides=[pl.String] * 3)
+    decided = read_log(folder / "run/decisions.jsonl").decisions
+    assert len(decided) == BUDGET
+    now = {path.name: path.parent.name for path in (folder / "corrected").rglob("*.png")}
+    assert len(now) == 1797
+    changed = [one for one in decided if one.action == "set_label"]
+    for one in changed:
+        (right,) = truth.filter(item_id=one.item_id)["true_label"]
+        assert now[str(one.item_id).partition("/")[2]] == right
+    assert len(changed) > 0.9 * truth.height
+    assert f"{len(changed)} labels were corrected" in shown
+    effects = pl.read_csv(folder / "gain/effects.csv").filter(metric="accuracy", step="all")
+    gained = dict(effects.select("effect", "value").iter_rows())
+    assert 0.04 < gained["test_labels"] < gained["gain"]
+    assert f"{gained['gain']:+.1%}"[:-1] in shown
+
+
+def test_a_person_who_decided_in_the_demo_keeps_it(demo: tuple[Path, str], tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    shutil.copytree(demo[0], out)
+    run = open_run(out / "run")
+    fingerprint = run.info.dataset.fingerprint
+    log = DecisionLog(out / "run/decisions.jsonl", fingerprint)
+    issue = run.issues.with_columns(issue=issue_ids(run.issues)).row(0, named=True)
+    log.append(decide(issue, "skip", reviewer="ann", fingerprint=fingerprint))
+    before = (out / "run/decisions.jsonl").read_bytes()
+    with pytest.raises(RunError, match="decisions of ann"):
+        run_demo(out)
+    assert (out / "run/decisions.jsonl").read_bytes() == before
+    assert (out / "corrected").is_dir()
 
 
 def test_the_report_of_the_demo_shows_its_images(demo: tuple[Path, str]) -> None:

@@ -26,7 +26,7 @@ def demo(
     form: FormatOption = Format.table,
     quiet: Quiet = False,
 ) -> None:
-    """Plant errors in a folder of handwritten digits, find them, and say how many were found."""
+    """Plant errors in handwritten digits, find and correct them, and say what that was worth."""
     from labelfix.demo import run_demo
 
     with at_work(out, quiet=quiet) as bars:

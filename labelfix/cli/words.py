@@ -26,7 +26,10 @@ def where_next(run: Run, left: int, how: str) -> list[str]:
 
 
 def about_demo(demo: Demo) -> list[str]:
-    """Say how many of the planted errors were found."""
+    """Say how many of the planted errors were found, and what it was worth to correct them."""
+    from labelfix.demo import BUDGET
+    from labelfix.report.gain import gain_findings
+
     planted = demo.planted
     return [
         f"Planted {planted} errors in the labels of {demo.run.info.dataset.items:,} handwritten "
@@ -35,6 +38,11 @@ def about_demo(demo: Demo) -> list[str]:
         f"({demo.found / planted:.0%}; by chance it would be {demo.by_chance:.0f}), "
         f"and {demo.found_flagged} among the {demo.run.info.findings.flagged} flagged.",
         f"Which they were: {demo.truth_file}",
+        "",
+        f"A simulated reviewer decided on {BUDGET} of the queue; {demo.corrections} labels were "
+        f"corrected: {demo.corrected}",
+        *gain_findings(demo.gain)[:2],
+        f"More of that: {demo.gain_page}",
         "",
     ]
 
