@@ -195,11 +195,12 @@ class Entries:
         return {"thumbnail": address, "region": region}
 
     def _cells(self, row: int) -> list[tuple[str, str]]:
-        values = self._run.items.row(row, named=True)
+        """Give the cells of an item that is no image, by the names of their columns."""
+        names = [name for name in self._run.items.columns if name != "path"][:MOST_CELLS]
+        values = self._run.items.select(names).row(row)
         return [
-            (visible(name), visible(str(value))[:200])
-            for name, value in list(values.items())[:MOST_CELLS]
-            if name != "path" and value is not None
+            (visible(name), "" if value is None else visible(str(value))[:200])
+            for name, value in zip(names, values, strict=True)
         ]
 
     # Class labels
@@ -247,6 +248,7 @@ class Entries:
             "row": row if shown else None,
             "label": int(self._given[row]),
             "name": visible(self._run.items["item_id"][row]),
+            "cells": [] if shown else self._cells(row),
         }
 
     # Boxes

@@ -148,7 +148,7 @@ export class Grid {
     },
     entry.thumbnail ? el("img", { src: entry.thumbnail, alt: "", loading: "lazy", draggable: "false" }) : null,
     entry.region ? drawn(entry) : null,
-    entry.thumbnail ? null : el("span", { class: "text" }, entry.name),
+    entry.thumbnail ? null : el("span", { class: "text" }, (entry.cells ?? []).map(([column, value]) => `${column}: ${value}`).join("\n") || entry.name),
     el("b", { "aria-hidden": "true" }, "✕"));
   }
 }

@@ -20,7 +20,7 @@ export class Panel {
       this.#decide(entry),
       this.#more(entry, isBoxes),
       this.#classes(entry, numbered, boxes, chosen),
-      isBoxes ? this.#boxes(boxes, chosen) : this.#alike(entry),
+      isBoxes ? this.#boxes(boxes, chosen) : entry.picture ? this.#alike(entry) : "",
     );
   }
 
@@ -133,7 +133,12 @@ export function verdict(entry) {
   return entry.state && el("p", { class: `state ${entry.state.outcome}` }, stateWords(entry));
 }
 
-// The cells of a table's row, where there is no image.
+// The cells of a table's row, where there is no image, beside those of what is like it.
 export function cells(entry) {
-  return el("table", { class: "cells" }, ...entry.cells.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))));
+  const like = entry.alike.flatMap(({ items }) => items);
+  const name = (label) => el("th", { scope: "col", class: label === entry.given ? "is-given" : label === entry.suggested ? "is-better" : null }, nameOf(label));
+  return el("table", { class: "cells" },
+    el("thead", {}, el("tr", {}, el("td", {}), el("th", { scope: "col" }, "this"), ...like.map(({ label }) => name(label)))),
+    el("tbody", {}, ...entry.cells.map(([column, value], i) => el("tr", {},
+      el("th", { scope: "row" }, column), el("td", { class: "this" }, value), ...like.map((item) => el("td", {}, item.cells[i]?.[1]))))));
 }
