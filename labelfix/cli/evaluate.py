@@ -183,7 +183,8 @@ def evaluate(
     if form is not Format.table:
         print_rows(gain.effects, form)
     elif not quiet:
-        print_rows(gain.cells, form, _CELLS)
+        for metric in gain.metrics[:2]:  # all of them are in cells.csv
+            print_rows(gain.cells.filter(metric=metric), form, _CELLS)
         print_lines(*gain_findings(gain), f"All of it: {out / 'gain.md'}")
 
 

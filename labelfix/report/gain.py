@@ -125,13 +125,12 @@ def _tested(gain: Gain) -> list[str]:
 def _reach(gain: Gain) -> list[str]:
     details = gain.details
     over = f"{details['tested']:,} test items"
-    said = f"Intervals of {details['level']:.0%} are over {over} and {details['seeds']} seeds"
-    if details["seeds"] == 1:
-        said = (
-            f"Intervals of {details['level']:.0%} are over {over}: there is one seed, and what "
-            "others would give is not covered"
-        )
-    said += f", with {details['draws']:,} draws; the model is {details['model']}."
+    said = f"Intervals of {details['level']:.0%}, from {details['draws']:,} draws, are over {over} "
+    if details["seeds"] > 1:
+        said += f"and {details['seeds']} seeds"
+    else:
+        said += "alone: there is one seed, and what others would give is not covered"
+    said += f"; the model is {details['model']}."
     if details["seeds"] > 1 and not details["seeds_differ"]:
         said += " Every seed gave the same answers, so that seeds add nothing here."
     if gain.movement is not None and gain.movement.height:
