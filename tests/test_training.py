@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from labelfix.errors import InputError, LabelfixWarning, RunError
 from labelfix.find import find_issues
+from labelfix.formats import read
+from labelfix.run import FindOptions, find
 from labelfix.schema import ISSUES, Dataset, Predictions
 from labelfix.training import Tracker, threshold_labels
 from labelfix.training.tracker import LOW_IS_SUSPICIOUS
@@ -502,3 +504,53 @@ def test_watching_loads_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.fixture
+def photos(tmp_path: Path, paint: Any) -> Dataset:
+    """A folder of images, read."""
+    for row in range(N):
+        paint(tmp_path / "photos" / "abcd"[row % K] / f"{row}.png", seed=row)
+    return read(tmp_path / "photos")
+
+
+def find_with(tmp_path: Path, dynamics: Path, **more: Any) -> Any:
+    given = {"path": str(tmp_path / "photos"), "dynamics": str(dynamics)} | more
+    return find(FindOptions(**given), tmp_path / "run")
+
+
+@pytest.mark.parametrize("by", ["dataset", "number"])
+def test_find_takes_dynamics_in_place_of_a_model(by: str, photos: Dataset, tmp_path: Path) -> None:
+    logits, labels = story()[0], photos.labels
+    tracker = told(logits, labels, Tracker(photos if by == "dataset" else N))
+    tracker.save(tmp_path / "seen.npz")
+    run = find_with(tmp_path, tmp_path / "seen.npz")
+    assert run.info.models[0].name == "training"
+    assert run.queue().equals(tracker.issues(photos))
+
+
+def test_find_joins_dynamics_with_a_model(photos: Dataset, tmp_path: Path) -> None:
+    logits, labels = story()[0], photos.labels
+    told(logits, labels, Tracker(photos)).save(tmp_path / "seen.npz")
+    run = find_with(tmp_path, tmp_path / "seen.npz", model="pixels+knn", folds=3)
+    assert set(run.info.findings.weights) == {"1: pixels+knn", "1: pixels+knn, in training"}
+
+
+def test_find_joins_dynamics_with_ready_made_predictions(tmp_path: Path) -> None:
+    logits, labels = story()
+    told(logits, labels).save(tmp_path / "seen.npz")
+    np.save(tmp_path / "labels.npy", labels)
+    np.save(tmp_path / "p.npy", softmax(logits[0]))
+    files: dict[str, Any] = {"path": None, "labels": str(tmp_path / "labels.npy")}
+    files |= {"pred_probs": (str(tmp_path / "p.npy"),)}
+    run = find_with(tmp_path, tmp_path / "seen.npz", **files)
+    assert set(run.info.findings.weights) == {"1: p.npy", "1: p.npy, in training"}
+
+
+def test_find_refuses_dynamics_of_other_items(photos: Dataset, tmp_path: Path) -> None:
+    logits, labels = story()
+    told(logits, labels, Tracker(dataset(labels))).save(tmp_path / "seen.npz")
+    with pytest.raises(InputError, match="12 items that the tracker does not know"):
+        find_with(tmp_path, tmp_path / "seen.npz")
+    with pytest.raises(RunError, match="No such file"):
+        find_with(tmp_path, tmp_path / "none.npz")

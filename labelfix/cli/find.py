@@ -81,6 +81,16 @@ def find(
             rich_help_panel=READING,
         ),
     ] = None,
+    dynamics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What labelfix.training.Tracker saved of a training: in place of a model, or "
+            "joined with --pred-probs, or with a --model other than auto.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(
@@ -273,6 +283,7 @@ def find(
         path=_text(path),
         labels=_text(labels),
         pred_probs=tuple(str(one) for one in pred_probs or ()),
+        dynamics=_text(dynamics),
         predictions=_text(predictions),
         class_map=tuple(class_map or ()),
         dataset_format=dataset_format,

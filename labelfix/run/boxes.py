@@ -41,6 +41,8 @@ def check_choices(options: FindOptions) -> None:
         for name in chosen
         if name not in names
     ]
+    if options.dynamics is not None:
+        problems.append(Problem("--dynamics", "an option for class labels", "none for boxes"))
     if options.predictions is None and options.model == "auto":
         found = "neither predictions nor a detector"
         fix = "give --predictions FILE, or --model yolo11n.yaml and the like"

@@ -30,9 +30,11 @@ def check_choices(options: FindOptions) -> None:
 def predict(
     dataset: Dataset, options: FindOptions, store: Path, progress: Progress | None
 ) -> list[Predictions]:
-    """Train the model by cross-validation."""
+    """Train the model by cross-validation, or let what was seen in a training take its place."""
     from labelfix.predict import out_of_fold
 
+    if options.dynamics is not None and options.model == "auto":
+        return []
     return [
         out_of_fold(
             dataset,
@@ -55,6 +57,7 @@ def judge(
     progress: Progress | None,
 ) -> Outcome:
     """Score, select and sum up."""
+    predictions = _with_dynamics(dataset, predictions, options)
     found = _assess(dataset, predictions, options, progress)
     pred_probs = _mean(predictions)
     agreement = float((pred_probs.argmax(axis=1) == dataset.labels).mean())
@@ -68,6 +71,19 @@ def judge(
         draw=lambda record: _page(dataset, found, record),
         neighbors=found.neighbors,
     )
+
+
+def _with_dynamics(
+    dataset: Dataset, predictions: list[Predictions], options: FindOptions
+) -> list[Predictions]:
+    """Join what was seen in a training with what the first model says, or let it stand alone."""
+    if options.dynamics is None:
+        return predictions
+    from labelfix.training import Tracker
+
+    tracker = Tracker.load(options.dynamics)
+    first = predictions[0] if predictions else None
+    return [tracker.predictions(dataset, first), *predictions[1:]]
 
 
 def _refuse_choices_of_boxes(options: FindOptions) -> None:

@@ -34,6 +34,9 @@ class FindOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False
         Folder, table or file of boxes to read; None if `labels` and `pred_probs` are given instead.
     labels, pred_probs
         Files of ready-made predictions; several `pred_probs` are an ensemble.
+    dynamics
+        File of `labelfix.training.Tracker.save`: what was seen in a training. In place of a model
+        if that is "auto" and there are no `pred_probs`; else joined with what the first one says.
     predictions, class_map
         Ready-made predictions of boxes, and what their classes are called in the dataset, as in
         `labelfix.formats.detections.read_box_predictions`.
@@ -60,6 +63,7 @@ class FindOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False
     path: str | None = None
     labels: str | None = None
     pred_probs: tuple[str, ...] = ()
+    dynamics: str | None = None
     predictions: str | None = None
     class_map: tuple[str, ...] = ()
     dataset_format: str | None = None

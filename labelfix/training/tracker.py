@@ -410,7 +410,7 @@ class Tracker:
             Of items never seen, of NaN, and of labels that are not those of the training.
         """
         rows = self._rows_of(data)
-        names = self.class_names or tuple(str(k) for k in range(self._n_classes))
+        names = self._names_for(data)
         probs = self.mean_probs()[rows]
         self._warn(data, rows, names)
         if out_of_fold is None:
@@ -596,6 +596,14 @@ class Tracker:
             found = f"{len(unknown)} items that the tracker does not know, such as {unknown[0]!r}"
             raise InputError(Problem("dataset", found, "the items that were given to Tracker"))
         return rows.to_numpy()
+
+    def _names_for(self, data: Any) -> tuple[str, ...]:
+        """Name the classes: the tracker's own names, else the dataset's, else numbers."""
+        if self.class_names is not None:
+            return self.class_names
+        if isinstance(data, Dataset) and len(data.class_names) == self._n_classes:
+            return data.class_names
+        return tuple(str(k) for k in range(self._n_classes))
 
     def _warn(self, data: Any, rows: NDArray[np.int64], names: tuple[str, ...]) -> None:
         """Say what makes the evidence weaker than it looks."""
