@@ -16,8 +16,9 @@ import polars as pl
 from labelfix.errors import InputError, LabelfixWarning, Problem
 from labelfix.evaluate.detection import TWELVE
 from labelfix.evaluate.gain import draw_parts, seeds_of
+from labelfix.evaluate.pairing import lacking
 from labelfix.evaluate.redetection import MatchedBoxes
-from labelfix.evaluate.statistics import redraw
+from labelfix.evaluate.statistics import mean_over_seeds, redraw
 from labelfix.evaluate.tables import (
     AFTER,
     BEFORE,
@@ -212,9 +213,9 @@ def pair_boxes(original: Dataset, corrected: Dataset, *, allow_removed: bool = F
     )
     problems = []
     if len(extra):
-        problems.append(_lacking("original", extra))
+        problems.append(lacking("original", extra))
     if not there.all() and (not allow_removed or not there.any()):
-        problems.append(_lacking("corrected", items["item_id"].filter(~there)))
+        problems.append(lacking("corrected", items["item_id"].filter(~there)))
     if problems:
         raise InputError(problems)
     names = tuple(dict.fromkeys([*original.class_names, *corrected.class_names]))
@@ -234,12 +235,6 @@ def _in_order(annotations: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     place = pl.DataFrame({"item_id": ids}).with_row_index("place")
     joined = annotations.join(place, on="item_id", how="left", maintain_order="left")
     return joined.sort("place", maintain_order=True).drop("place")
-
-
-def _lacking(version: str, ids: pl.Series) -> Problem:
-    shown = ", ".join(ids.head(20))
-    more = f" and {len(ids) - 20:,} more" if len(ids) > 20 else ""
-    return Problem(f"the {version} version", f"no item {shown}{more}", "the same items in both")
 
 
 def train_detectors(
@@ -372,16 +367,7 @@ class BoxScores:
 
     def redrawn(self, units: Floats, seeds: Floats) -> Floats:
         """Count draws, the mean over seeds: flat, as `as_cells` undoes."""
-        found = self.by_seed(units)
-        weight = seeds[:, None, None, :, None] * ~np.isnan(found)
-        total = weight.sum(axis=3)
-        mean = np.divide(
-            (np.nan_to_num(found) * weight).sum(axis=3),
-            total,
-            out=np.full(total.shape, np.nan),
-            where=total > 0,
-        )
-        return mean.reshape(len(units), -1)  # type: ignore[no-any-return] # numpy loses the type
+        return mean_over_seeds(self.by_seed(units), seeds).reshape(len(units), -1)
 
     def as_cells(self, scores: Floats) -> Floats:
         """Undo the flattening of `redrawn`: shape (b, train, test, 12 + K)."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from labelfix.schema import Dataset
 
-__all__ = ["REMOVED", "Pair", "pair_versions"]
+__all__ = ["REMOVED", "Pair", "lacking", "pair_versions"]
 
 REMOVED = -1
 """Class number of an item that the corrected version leaves out."""
@@ -158,14 +158,15 @@ def _unmatched(
     dataset: Dataset, corrected: Dataset, partner: NDArray[np.int64], *, allow_removed: bool
 ) -> list[Problem]:
     extra = np.setdiff1d(np.arange(len(corrected)), partner)
-    problems = [_lacking("original", corrected.items["item_id"].gather(extra))] * bool(len(extra))
+    problems = [lacking("original", corrected.items["item_id"].gather(extra))] * bool(len(extra))
     missing = np.flatnonzero(partner < 0)
     if len(missing) and (not allow_removed or len(missing) == len(dataset)):
-        problems.append(_lacking("corrected", dataset.items["item_id"].gather(missing)))
+        problems.append(lacking("corrected", dataset.items["item_id"].gather(missing)))
     return problems
 
 
-def _lacking(version: str, ids: pl.Series) -> Problem:
+def lacking(version: str, ids: pl.Series) -> Problem:
+    """Say which items a version lacks, twenty by name."""
     shown: Sequence[str] = ids.head(20).to_list()
     more = f" and {len(ids) - 20:,} more" if len(ids) > 20 else ""
     fix = "allow removed items, if a reviewer took them out" if version == "corrected" else ""

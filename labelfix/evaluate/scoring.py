@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labelfix.evaluate.statistics import mean_over_seeds
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -70,17 +72,8 @@ class ClassScores:
 
         `units` and `seeds` say how often each is drawn, as `statistics.redraw` passes them.
         """
-        by_seed = self._by_seed(units)
-        weight = seeds[None, None, :, :, None] * ~np.isnan(by_seed)
-        total = weight.sum(axis=-2)
-        mean = np.divide(
-            (np.nan_to_num(by_seed) * weight).sum(axis=-2),
-            total,
-            out=np.full(total.shape, np.nan),
-            where=total > 0,
-        )
-        flat: Floats = np.moveaxis(mean, 2, 0).reshape(len(units), -1)
-        return flat
+        by_seed = np.moveaxis(self._by_seed(units), 2, 0)
+        return mean_over_seeds(by_seed, seeds).reshape(len(units), -1)
 
     def as_cells(self, scores: Floats) -> Floats:
         """Undo the flattening of `redrawn`: shape (b, train, test, 2 + K)."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["EFFECTS", "interval", "mcnemar", "redraw", "split_gain"]
+__all__ = ["EFFECTS", "interval", "mcnemar", "mean_over_seeds", "redraw", "split_gain"]
 
 EFFECTS = ("gain", "test_labels", "training_labels", "interaction", "training_labels_corrected")
 """What `split_gain` gives, in order."""
@@ -77,6 +77,39 @@ def redraw(
         if progress is not None:
             progress("redrawing items and seeds", stop, draws)
     return np.concatenate(found)
+
+
+def mean_over_seeds(numbers: Floats, seeds: Floats) -> Floats:
+    """Average draws over seeds; where a seed has nothing to count (NaN), over the others.
+
+    Parameters
+    ----------
+    numbers
+        Shape (b, …, seeds, m).
+    seeds
+        How often each seed is drawn, shape (b, seeds).
+
+    Returns
+    -------
+    Shape (b, …, m); NaN where no drawn seed has anything to count.
+
+    Examples
+    --------
+    >>> numbers = np.array([[[1.0, np.nan], [3.0, np.nan]]])
+    >>> mean_over_seeds(numbers, np.array([[1.0, 1.0]])).tolist()
+    [[2.0, nan]]
+    """
+    axes = [1] * (numbers.ndim - 3)
+    drawn = seeds.reshape(len(seeds), *axes, seeds.shape[1], 1)
+    weight = drawn * ~np.isnan(numbers)
+    total = weight.sum(axis=-2)
+    mean: Floats = np.divide(
+        (np.nan_to_num(numbers) * weight).sum(axis=-2),
+        total,
+        out=np.full(total.shape, np.nan),
+        where=total > 0,
+    )
+    return mean
 
 
 def interval(drawn: Floats, level: float) -> Floats:
