@@ -30,7 +30,7 @@ from labelfix.errors import InputError, Problem, RunError
 from labelfix.review.desk import Desk, Wish
 from labelfix.review.guideline import NAME, read_guideline
 from labelfix.review.keys import ACTIONS, Keys, load_keys
-from labelfix.review.pictures import Pictures
+from labelfix.review.pictures import pictures_of
 from labelfix.review.queue import read_settings
 from labelfix.review.security import LOOPBACK, Guard, new_token
 from labelfix.run import open_run
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from starlette.requests import Request
 
-    from labelfix.review.pictures import Picture
+    from labelfix.review.pictures import Picture, Pictures
     from labelfix.run import Run
 
 __all__ = ["PORT", "ReviewOptions", "create_app", "open_desk", "serve"]
@@ -100,7 +100,7 @@ def open_desk(run: Run, reviewer: str, root: Path | None = None) -> Desk:
     InputError
         If the log is broken, or the dataset's folder is not where it was.
     """
-    return Desk(run, reviewer, _pictures(run, root), read_settings(run.path))
+    return Desk(run, reviewer, pictures_of(run, root), read_settings(run.path))
 
 
 def create_app(run: Run, options: ReviewOptions, port: int | None = None) -> Guard:
@@ -205,27 +205,6 @@ def _listen(host: str, port: int | None) -> socket.socket:
     raise AssertionError  # the last try either returns or raises
 
 
-def _pictures(run: Run, root: Path | None) -> Pictures | None:
-    """Find the images of a run's dataset.
-
-    Raises
-    ------
-    InputError
-        If the dataset's folder is gone; says where it is looked for.
-    """
-    data = run.info.dataset
-    if not data.images or "path" not in run.items.columns:
-        return None
-    folder = root or Path(data.root or ".")
-    if not folder.is_dir():
-        fix = "say where it is now: --root DIR" if root is None else ""
-        raise InputError(Problem(str(folder), "no such folder", "the dataset's images", fix))
-    sizes = None
-    if "x1" in run.annotations.columns and {"width", "height"} <= set(run.items.columns):
-        sizes = list(run.items.select("width", "height").iter_rows())
-    return Pictures(folder, run.items["path"].to_list(), sizes)
-
-
 def _guideline(run: Run, path: Path | None) -> Markup | None:
     if path is None:
         path = run.path / NAME
@@ -300,9 +279,7 @@ class _App:
         run, data = self.desk.run, self.desk.run.info.dataset
         boot = {
             "run": {
-                "id": hashlib.blake2b(
-                    f"{run.path.resolve()}\x1f{data.fingerprint}".encode(), digest_size=8
-                ).hexdigest(),
+                "id": self._name(),
                 "name": visible(Path(data.root or run.path).name or str(run.path)),
                 "path": visible(str(run.path)),
                 "of": "boxes" if self.desk.entries.has_boxes else "classes",
@@ -318,6 +295,12 @@ class _App:
             "page": page,
         }
         return HTMLResponse(self.page.render(boot=boot, guideline=self.guideline))
+
+    def _name(self) -> str:
+        """Name what decisions that wait in a browser belong to: run, data and reviewer."""
+        run = self.desk.run
+        parts = (str(run.path.resolve()), run.info.dataset.fingerprint, self.desk.reviewer)
+        return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).hexdigest()
 
     async def _picture(self, request: Request) -> Response:
         row, size = request.path_params["row"], _whole(request, "size", 1280)

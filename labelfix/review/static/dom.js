@@ -46,3 +46,14 @@ export function newId() {
 }
 
 export const plural = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+
+// What the browser keeps for this page, or nothing where it is told to keep nothing.
+const NOTHING = { length: 0, key: () => null, getItem: () => null, setItem: () => {}, removeItem: () => {} };
+
+export const storage = (() => {
+  try {
+    return localStorage;
+  } catch {
+    return NOTHING;
+  }
+})();

@@ -1,6 +1,6 @@
 // The review app: what is on the screen, and what keys and buttons do.
 
-import { byId, el, newId, notify, plural, say } from "./dom.js";
+import { byId, el, newId, notify, plural, say, storage } from "./dom.js";
 import { Grid } from "./grid.js";
 import { Keyboard, keyOf, shown } from "./keys.js";
 import { get, Outbox } from "./outbox.js";
@@ -573,7 +573,7 @@ function toggleGuideline() {
   }
   aside.hidden = !aside.hidden;
   document.querySelector("[data-do=guideline]").setAttribute("aria-pressed", String(!aside.hidden));
-  localStorage.setItem("labelfix:guideline", aside.hidden ? "" : "open");
+  storage.setItem("labelfix:guideline", aside.hidden ? "" : "open");
 }
 
 function showHelp() {
@@ -613,7 +613,7 @@ function changeTheme() {
 
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  localStorage.setItem("labelfix:theme", theme);
+  storage.setItem("labelfix:theme", theme);
 }
 
 // ---- the beginning
@@ -633,14 +633,14 @@ addEventListener("beforeunload", () => stage.settle());
 // A server that was started anew has a new secret in its address. The page it opened tells the
 // pages of before, which share this browser's storage, and they move there.
 const ADDRESS = `labelfix:address:${boot.run.id}`;
-localStorage.setItem(ADDRESS, location.pathname);
+storage.setItem(ADDRESS, location.pathname);
 addEventListener("storage", ({ key, newValue }) => {
   if (key === ADDRESS && newValue && newValue !== location.pathname) location.replace(newValue + location.hash);
 });
 
 async function start() {
-  if (localStorage.getItem("labelfix:theme")) setTheme(localStorage.getItem("labelfix:theme"));
-  if (localStorage.getItem("labelfix:guideline") && byId("guideline")) toggleGuideline();
+  if (storage.getItem("labelfix:theme")) setTheme(storage.getItem("labelfix:theme"));
+  if (storage.getItem("labelfix:guideline") && byId("guideline")) toggleGuideline();
   showProgress();
   showSaved();
   for (const { key, action } of outbox.waiting.flatMap(({ body }) => body.events ?? [])) {

@@ -2,7 +2,7 @@
 // server has said that it is written; whatever happens in between, it is sent again with the same
 // id, and the server writes it once.
 
-import { newId } from "./dom.js";
+import { newId, storage } from "./dom.js";
 
 const FIRST_WAIT = 400;
 const LONGEST_WAIT = 5000;
@@ -26,9 +26,9 @@ export class Outbox {
   #adopt() {
     for (const key of this.#storedKeys()) {
       try {
-        this.waiting.push({ ...JSON.parse(localStorage.getItem(key)), key, adopted: true });
+        this.waiting.push({ ...JSON.parse(storage.getItem(key)), key, adopted: true });
       } catch {
-        localStorage.removeItem(key);
+        storage.removeItem(key);
       }
     }
     if (this.waiting.length) this.#flush();
@@ -36,8 +36,8 @@ export class Outbox {
 
   #storedKeys() {
     const keys = [];
-    for (let i = 0; i < localStorage.length; i++) {
-      const key = localStorage.key(i);
+    for (let i = 0; i < storage.length; i++) {
+      const key = storage.key(i);
       if (key.startsWith(this.prefix)) keys.push(key);
     }
     return keys.sort();
@@ -47,7 +47,7 @@ export class Outbox {
     const stamp = String(Date.now()).padStart(15, "0") + String(this.count++).padStart(6, "0");
     const request = { path, body, key: `${this.prefix}${stamp}-${newId().slice(0, 8)}` };
     try {
-      localStorage.setItem(request.key, JSON.stringify({ path, body }));
+      storage.setItem(request.key, JSON.stringify({ path, body }));
     } catch {
       // The storage is full or forbidden: memory alone keeps it.
     }
@@ -81,7 +81,7 @@ export class Outbox {
       this.trouble = "";
       this.wait = FIRST_WAIT;
       this.waiting.shift();
-      localStorage.removeItem(request.key);
+      storage.removeItem(request.key);
       if (answer.refusal) this.on.refused(request, answer.refusal);
       else this.on.done(request, answer.data);
       this.on.change();

@@ -22,6 +22,8 @@ export class Panel {
       this.#classes(entry, numbered, boxes, chosen),
       isBoxes ? this.#boxes(boxes, chosen) : entry.picture ? this.#alike(entry) : "",
     );
+    const at = this.element.querySelector(".boxes [aria-selected=true]");
+    if (at) at.parentElement.scrollTop = at.offsetTop - at.parentElement.clientHeight / 2; // the list alone moves
   }
 
   renderEnd(progress) {
