@@ -27,6 +27,7 @@ CLASSIFIERS = (
     "svm",
     "naive-bayes",
     "lda",
+    "ridge",
     "mlp",
 )
 FEATURES = ("columns", "pixels", "efficientnet-lite0", "torchvision:ARCHITECTURE")

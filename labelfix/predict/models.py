@@ -265,6 +265,9 @@ def _features(name: str) -> Features:
 
 
 def _head(classifier: Any, features: Features) -> Model:
+    if isinstance(classifier, str) and classifier == "ridge":
+        ridge: Model = _load("labelfix.predict.closed_form:Ridge")(features)
+        return ridge
     from labelfix.predict.tabular import Head
 
     return Head(classifier, features)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from labelfix.predict.models import Features, FoldJob, Progress
     from labelfix.schema import Dataset
 
-__all__ = ["CLASSIFIERS", "Columns", "Head", "Table"]
+__all__ = ["CLASSIFIERS", "Columns", "Head", "Table", "encoder_for", "one_thread"]
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _knn(n_train: int, seed: int, options: Options) -> Any:  # noqa: ARG001 # no
 
 def _tuned(name: str) -> Callable[[int, int, Options], Any]:
     def make(n_train: int, seed: int, options: Options) -> Any:  # noqa: ARG001 # fits all sizes
-        return _load(f"labelfix.predict.heads:{name}")(**{"seed": seed, **options})
+        return _load(f"labelfix.predict.{name}")(**{"seed": seed, **options})
 
     return make
 
@@ -161,7 +161,7 @@ def _tuned(name: str) -> Callable[[int, int, Options], Any]:
 _TREES = {"n_estimators": 300, "min_samples_leaf": 2}
 
 CLASSIFIERS: Mapping[str, Recipe] = {
-    "logistic": Recipe(_tuned("TunedLogistic")),
+    "logistic": Recipe(_tuned("heads:TunedLogistic")),
     "knn": Recipe(_knn),
     "hist-gradient-boosting": Recipe(
         _plain("sklearn.ensemble:HistGradientBoostingClassifier", categorical_features=None),
@@ -172,7 +172,7 @@ CLASSIFIERS: Mapping[str, Recipe] = {
     "decision-tree": Recipe(
         _plain("sklearn.tree:DecisionTreeClassifier", min_samples_leaf=5), "ordinal"
     ),
-    "svm": Recipe(_tuned("CalibratedSVC")),
+    "svm": Recipe(_tuned("heads:CalibratedSVC")),
     "naive-bayes": Recipe(_plain("sklearn.naive_bayes:GaussianNB", var_smoothing=1e-3)),
     "lda": Recipe(
         _plain(
@@ -181,6 +181,7 @@ CLASSIFIERS: Mapping[str, Recipe] = {
             shrinkage="auto",
         )
     ),
+    "ridge": Recipe(_tuned("closed_form:RidgeClassifier")),
     "mlp": Recipe(_plain("sklearn.neural_network:MLPClassifier", alpha=1e-2)),
 }
 """The classifiers that have a short name."""
@@ -251,10 +252,10 @@ class Head:
         if len(present) == 1:  # most classifiers refuse to learn one class
             pred_probs[:, present] = 1
             return FoldResult(pred_probs)
-        with _one_thread(), warnings.catch_warnings():
+        with one_thread(), warnings.catch_warnings():
             self._accept_known_warnings()
             classifier, encoding = self._make(len(job.train), job.seed)
-            encoder = _encoder(data, self.encoding or encoding, self.max_categories)
+            encoder = encoder_for(data, self.encoding or encoding, self.max_categories)
             classifier.fit(encoder.fit_transform(data.values[job.train]), job.labels)
             found = np.asarray(classifier.predict_proba(encoder.transform(data.values[job.test])))
         pred_probs[:, self._columns(classifier, found, present, job.n_classes)] = found
@@ -294,7 +295,7 @@ class Head:
         )
 
 
-def _encoder(data: Table, encoding: Encoding, max_categories: int) -> Any:
+def encoder_for(data: Table, encoding: Encoding, max_categories: int) -> Any:
     """Build what turns `Table.values` into what a classifier takes."""
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
@@ -382,7 +383,7 @@ def _seeded(classifier: Any, seed: int) -> Any:
     return classifier
 
 
-def _one_thread() -> Any:
+def one_thread() -> Any:
     """Hold linear algebra to one thread: sums come out alike however many folds run at once."""
     from threadpoolctl import threadpool_limits
 

@@ -1,0 +1,352 @@
+"""Linear discriminants with a ridge penalty: every fold for the price of one look at the features.
+
+The fit needs nothing of the features but the sums of their products. So the sums over all rows less
+those over a fold give the fit of the other rows, exactly, and a single row is left out by a formula
+(Sherman-Morrison). However many folds there are, the products are summed up twice.
+
+The discriminants are those of Fisher, with a multiple of the identity added to the scatter within
+classes (Friedman 1989, "Regularized Discriminant Analysis"). Ridge regression on class indicators
+finds the same directions (Hastie, Buja and Tibshirani 1995, "Penalized Discriminant Analysis").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from labelfix.errors import InputError, Problem
+from labelfix.predict.heads import log_loss
+from labelfix.predict.models import FoldResult, Inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from labelfix.predict.models import Features, FoldJob, Progress
+    from labelfix.schema import Dataset
+
+__all__ = ["Discriminants", "Prepared", "Ridge", "RidgeClassifier", "Search", "Sums", "gram"]
+
+_PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
+_TEMPERATURES = tuple(np.geomspace(0.5, 20, 40).tolist())
+_ROWS = 4096  # looked at together, in float64
+
+
+class Sums(NamedTuple):
+    """All that a fit needs to know of the training rows.
+
+    Parameters
+    ----------
+    scatter
+        Sum of (x - mean of its class) (x - mean of its class)', shape (d, d), float64.
+    means
+        Of each class, shape (K, d), float64; 0 where there is no row.
+    counts
+        Rows of each class, shape (K,).
+    """
+
+    scatter: NDArray[np.float64]
+    means: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        products: NDArray[np.float64],
+        X: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        n_classes: int,
+    ) -> Sums:
+        """Take the class means off `products`, which is `gram(X)`."""
+        counts = np.bincount(labels, minlength=n_classes)
+        totals = np.zeros((n_classes, X.shape[1]))
+        for start in range(0, len(X), _ROWS):
+            rows = slice(start, start + _ROWS)
+            totals += np.eye(n_classes)[labels[rows]].T @ X[rows].astype(np.float64)
+        means = totals / np.maximum(counts, 1)[:, None]
+        return cls(products - (means * counts[:, None]).T @ means, means, counts)
+
+
+@dataclass(frozen=True, eq=False)
+class Discriminants:
+    """A fit: the logits of a row are `x @ weights + bias`.
+
+    Parameters
+    ----------
+    sums, penalty
+        What was fitted, and what was added to the diagonal of the scatter.
+    lower
+        Cholesky factor of the penalised scatter, shape (d, d).
+    weights, bias
+        Shapes (d, K) and (K,); the bias of a class without rows is minus infinity.
+    """
+
+    sums: Sums
+    penalty: float
+    lower: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, sums: Sums, penalty: float) -> Discriminants:
+        """Solve for the discriminants.
+
+        Raises
+        ------
+        InputError
+            If the penalty is not above 0.
+        """
+        from scipy.linalg import cho_solve, cholesky
+
+        if not penalty > 0:
+            raise InputError(Problem("penalty", str(penalty), "a number above 0"))
+        n = sums.counts.sum()
+        lower = cholesky(sums.scatter + penalty * np.eye(len(sums.scatter)), lower=True)
+        weights = n * cho_solve((lower, True), sums.means.T)
+        bias = _log_shares(sums.counts) - np.einsum("kd,dk->k", sums.means, weights) / 2
+        return cls(sums, penalty, lower, weights, bias)
+
+    def logits(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Give the logits, shape (m, K)."""
+        return np.asarray(X @ self.weights + self.bias)
+
+    def leave_one_out(self, X: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Give for training rows the logits by the fit of all rows but that one.
+
+        Without a row x of class c, one of a, the scatter loses a / (a - 1) uu', u = x - mean of c,
+        and the mean of c moves by u / (a - 1). Rows that are alone in their class get NaN.
+
+        Parameters
+        ----------
+        X, labels
+            Rows that were fitted, shapes (m, d) and (m,).
+
+        Returns
+        -------
+        NDArray
+            Shape (m, K). Of logits only differences within a row mean anything.
+        """
+        from scipy.linalg import solve_triangular
+
+        rows, counts = np.arange(len(X)), self.sums.counts
+        x = solve_triangular(self.lower, np.asarray(X, np.float64).T, lower=True).T
+        means = solve_triangular(self.lower, self.sums.means.T, lower=True).T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            grown = (counts / (counts - 1.0))[labels]
+            # distances and products in the metric of all rows, of x - mean[k] and of u
+            far = (x**2).sum(1)[:, None] - 2 * x @ means.T + (means**2).sum(1)
+            own = far[rows, labels]
+            u = x - means[labels]
+            along = (u * x).sum(1)[:, None] - u @ means.T
+            left = 1 - grown * own
+            far = far + (grown / left)[:, None] * along**2
+            far[rows, labels] = grown**2 * own / left
+            others = np.repeat(counts[None], len(X), axis=0)
+            others[rows, labels] -= 1
+            return np.asarray(_log_shares(others) - (counts.sum() - 1) * far / 2)
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the penalty and the temperature are chosen: by leave-one-out log loss in the training.
+
+    From strong to weak, each penalty is tried until the log loss has risen `patience` times in a
+    row. No row is held back for it.
+
+    Parameters
+    ----------
+    penalties
+        To try, descending, in units of the training rows.
+    temperatures
+        To divide the logits by (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+    most_rows
+        Choose on so many training rows at most, drawn at random.
+    patience
+        Stop after so many penalties in a row that are no better.
+    """
+
+    penalties: Sequence[float] = _PENALTIES
+    temperatures: Sequence[float] = _TEMPERATURES
+    most_rows: int = 1000
+    patience: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.penalties or not self.temperatures:
+            raise InputError(Problem("Search", "nothing to try", "a penalty and a temperature"))
+
+    def __call__(
+        self, sums: Sums, X: NDArray[np.float32], labels: NDArray[np.int64], seed: int
+    ) -> Fitted:
+        """Choose on some of the rows, which `sums` are of all."""
+        counted = np.flatnonzero(sums.counts[labels] > 1)
+        rows = np.random.default_rng(seed).permutation(counted)[: self.most_rows]
+        best, best_loss, worse = None, np.inf, 0
+        for relative in self.penalties:
+            found = Discriminants.fit(sums, relative * len(labels))
+            logits = found.leave_one_out(X[rows], labels[rows])
+            losses = [self._loss(logits, labels[rows], t) for t in self.temperatures]
+            loss, place = min(zip(losses, range(len(losses)), strict=True))
+            worse = worse + 1 if loss >= best_loss else 0
+            if best is None or loss < best_loss:
+                best, best_loss = Fitted(found, self.temperatures[place]), loss
+            if worse >= self.patience:
+                break
+        assert best is not None  # noqa: S101 # for the type checker: there is a penalty to try
+        return best
+
+    def _loss(self, logits: NDArray[np.float64], labels: NDArray[np.int64], t: float) -> float:
+        return log_loss(_softmax(logits / t), labels) if len(labels) else 0.0
+
+
+class Fitted(NamedTuple):
+    """Discriminants, and how sure they are to be."""
+
+    discriminants: Discriminants
+    temperature: float
+
+    def predict(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Give the probabilities, shape (m, K)."""
+        return _softmax(self.discriminants.logits(X) / self.temperature)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The features, and the sum that all folds share.
+
+    Parameters
+    ----------
+    X
+        Scaled features, shape (n, d), float32.
+    products
+        `gram(X)`.
+    """
+
+    X: NDArray[np.float32]
+    products: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Linear discriminants with a ridge penalty, all folds from one sum of products.
+
+    Medians, scales and categories are those of all items, held-out ones too, as is usual for
+    embeddings. Held-out labels are not looked at.
+
+    Parameters
+    ----------
+    features
+        How it sees the items.
+    search
+        How strong the penalty is, and how sure the predictions.
+    max_categories
+        Of each column of categories, the most frequent ones; the others count as one.
+    """
+
+    features: Features
+    search: Search = field(default_factory=Search)
+    max_categories: int = 100
+
+    @property
+    def name(self) -> str:
+        """`FEATURES+ridge`."""
+        return f"{self.features.name}+ridge"
+
+    def prepare(self, dataset: Dataset, *, cache: Path | None, progress: Progress | None) -> Inputs:
+        """Make the features, and sum up their products."""
+        from labelfix.predict.tabular import encoder_for, one_thread
+
+        found = self.features.extract(dataset, cache=cache, progress=progress)
+        table = found.data
+        with one_thread():
+            scaled = encoder_for(table, "scaled", self.max_categories).fit_transform(table.values)
+            X = np.ascontiguousarray(scaled, dtype=np.float32)
+            return Inputs(Prepared(X, gram(X)), found.embeddings)
+
+    def fit_predict(
+        self,
+        data: Prepared,
+        job: FoldJob,
+        progress: Progress | None,  # noqa: ARG002 # part of the protocol; it is done at once
+    ) -> FoldResult:
+        """Fit the training rows, and predict the others."""
+        from labelfix.predict.tabular import one_thread
+
+        with one_thread():
+            X = data.X[job.train]
+            sums = Sums.of(_products(data, job.train), X, job.labels, job.n_classes)
+            fitted = self.search(sums, X, job.labels, job.seed)
+            return FoldResult(fitted.predict(data.X[job.test]).astype(np.float32))
+
+
+@dataclass
+class RidgeClassifier:
+    """What `Ridge` does in a fold, as a classifier like those of scikit-learn.
+
+    Parameters
+    ----------
+    search
+        See `Ridge`.
+    seed
+        Which rows it chooses on.
+
+    Examples
+    --------
+    >>> X, y = np.array([[0.0], [1.0], [4.0], [5.0]]), np.array([3, 3, 7, 7])
+    >>> RidgeClassifier().fit(X, y).predict_proba(np.array([[0.0], [5.0]])).argmax(axis=1)
+    array([0, 1])
+    """
+
+    search: Search = field(default_factory=Search)
+    seed: int = 0
+
+    def fit(self, X: NDArray[Any], y: NDArray[np.int64]) -> Self:
+        """Choose the penalty, and learn from all rows; the choice is in `fitted_`."""
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        rows = np.asarray(X, dtype=np.float32)
+        sums = Sums.of(gram(rows), rows, codes, len(self.classes_))
+        self.fitted_ = self.search(sums, rows, codes, self.seed)
+        return self
+
+    def predict_proba(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Shape (m, classes seen)."""
+        return self.fitted_.predict(np.asarray(X, dtype=np.float32))
+
+
+def gram(X: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum the products of the columns, X'X, in float64, some rows at a time.
+
+    Examples
+    --------
+    >>> gram(np.array([[1, 2], [3, 4]], dtype=np.float32))
+    array([[10., 14.],
+           [14., 20.]])
+    """
+    total = np.zeros((X.shape[1], X.shape[1]))
+    for start in range(0, len(X), _ROWS):
+        block = X[start : start + _ROWS].astype(np.float64)
+        total += block.T @ block
+    return total
+
+
+def _products(data: Prepared, train: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give the products of the training rows, by looking at them or at the others: the fewer."""
+    others = np.ones(len(data.X), dtype=bool)
+    others[train] = False
+    if others.sum() < len(train):
+        return data.products - gram(data.X[others])
+    return gram(data.X[train])
+
+
+def _log_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(counts / counts.sum(axis=-1, keepdims=True)))
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exp / exp.sum(axis=1, keepdims=True))

@@ -1,0 +1,158 @@
+"""Discriminants whose folds cost one look: equal to fits from scratch, and finding errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.metrics import average_precision_score
+
+from labelfix.errors import InputError
+from labelfix.predict import out_of_fold
+from labelfix.predict.closed_form import Discriminants, Prepared, Ridge, Search, Sums, gram
+from labelfix.predict.models import FoldJob, resolve
+from labelfix.predict.tabular import Columns, Head, Table
+from labelfix.schema import Dataset
+from labelfix.score.combine import head_to_head
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def cloud(n: int, d: int, k: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, k, n)
+    X = rng.normal(0, 1, (n, d)) + 2 * rng.normal(0, 1, (k, d))[labels]
+    return X.astype(np.float32), labels
+
+
+def by_hand(
+    X: NDArray[Any], y: NDArray[np.int64], k: int, penalty: float, rows: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Logits by the textbook: distances to the means in the metric of the scatter, and shares."""
+    X, rows = X.astype(np.float64), rows.astype(np.float64)
+    means = np.array([X[y == c].mean(axis=0) if (y == c).any() else X[0] for c in range(k)])
+    centred = X - means[y]
+    metric = np.linalg.inv(centred.T @ centred + penalty * np.eye(X.shape[1])) * len(X)
+    off = rows[:, None] - means
+    with np.errstate(divide="ignore"):
+        shares = np.log(np.bincount(y, minlength=k) / len(y))
+    return np.asarray(shares - np.einsum("mkd,de,mke->mk", off, metric, off) / 2)
+
+
+def assert_same_logits(one: NDArray[Any], other: NDArray[Any]) -> None:
+    """Alike but for a number a row; classes without rows are ruled out in both."""
+    assert (np.isneginf(one) == np.isneginf(other)).all()
+    one, other = (np.where(np.isneginf(z), np.nan, z) for z in (one, other))
+    one, other = (z - np.nanmax(z, axis=1, keepdims=True) for z in (one, other))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * max(1, np.nanmax(-other)))
+
+
+SHAPES = st.tuples(st.integers(8, 40), st.integers(1, 12), st.integers(2, 5), st.integers(0, 99))
+PENALTIES = st.sampled_from([0.1, 1.0, 30.0])
+
+
+@given(SHAPES, PENALTIES)
+@settings(max_examples=40)
+def test_the_fit_is_the_textbooks(shape: tuple[int, int, int, int], penalty: float) -> None:
+    X, y = cloud(*shape)
+    found = Discriminants.fit(Sums.of(gram(X), X, y, shape[2]), penalty)
+    assert_same_logits(found.logits(X), by_hand(X, y, shape[2], penalty, X))
+
+
+@given(SHAPES, PENALTIES)
+@settings(max_examples=30)
+def test_leaving_one_out_is_a_fit_without_it(
+    shape: tuple[int, int, int, int], penalty: float
+) -> None:
+    X, y = cloud(*shape)
+    k = shape[2]
+    found = Discriminants.fit(Sums.of(gram(X), X, y, k), penalty).leave_one_out(X, y)
+    for row in range(len(y)):
+        others = np.arange(len(y)) != row
+        if not (y[others] == y[row]).any():
+            assert np.isnan(found[row, y[row]])
+            continue
+        expected = by_hand(X[others], y[others], k, penalty, X[[row]])
+        assert_same_logits(found[[row]], expected)
+
+
+@given(SHAPES, st.integers(2, 6), st.booleans())
+@settings(max_examples=40)
+def test_each_fold_is_a_fit_of_the_others(
+    shape: tuple[int, int, int, int], folds: int, part: bool
+) -> None:
+    X, y = cloud(*shape)
+    k = shape[2]
+    data = Prepared(X, gram(X))
+    fold = np.arange(len(y)) % folds
+    model = Ridge(Columns(), Search(penalties=(0.5,), temperatures=(1.0,)))
+    for one in range(folds):
+        train, test = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
+        if part:  # a trial on a part of the rows
+            train = train[: len(train) // 2]
+        job = FoldJob(train, y[train], test, k, seed=0)
+        found = model.fit_predict(data, job, None).pred_probs
+        logits = by_hand(X[train], y[train], k, 0.5 * len(train), X[test])
+        exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+        expected = exp / exp.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-5)
+
+
+def digits() -> tuple[Dataset, NDArray[np.bool_], Table]:
+    """Scikit-learn's digits as a table, 8 % of the labels wrong."""
+    X, truth = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    wrong = rng.random(len(truth)) < 0.08
+    labels = np.where(wrong, (truth + rng.integers(1, 10, len(truth))) % 10, truth)
+    names = [f"{row}" for row in range(len(truth))]
+    columns = {f"pixel{k}": X[:, k] for k in range(64)}
+    items = pl.DataFrame({"item_id": names, **columns})
+    annotations = pl.DataFrame(
+        {"annotation_id": names, "item_id": names, "label": labels.astype(str)}
+    )
+    classes = tuple(map(str, range(10)))
+    dataset = Dataset(items, annotations, classes, "memory", feature_columns=tuple(columns))
+    return dataset, wrong, Table(X, 64)
+
+
+def test_ridge_is_a_short_name_and_finds_planted_errors() -> None:
+    dataset, wrong, _ = digits()
+    assert isinstance(resolve("ridge", dataset), Ridge)
+    assert resolve("pixels+ridge", dataset).name == "pixels+ridge"
+    predictions = out_of_fold(dataset, "ridge", duplicates=None)
+    assert predictions.model == "columns+ridge"
+    quality = head_to_head(dataset.labels, predictions.pred_probs)
+    assert average_precision_score(wrong, -quality) > 0.94
+
+
+def test_ridge_in_a_head_learns_the_same_but_for_the_scales_of_its_training_rows() -> None:
+    dataset, _, _ = digits()
+    shared = out_of_fold(dataset, "ridge", folds=3, duplicates=None).pred_probs
+    apart = out_of_fold(dataset, Head("ridge"), folds=3, duplicates=None).pred_probs
+    assert (shared.argmax(axis=1) == apart.argmax(axis=1)).mean() > 0.98
+
+
+def test_a_class_alone_and_a_class_missing_are_coped_with() -> None:
+    X, y = cloud(30, 4, 3, 0)
+    y[:] = y % 2
+    y[0] = 2
+    sums = Sums.of(gram(X), X, y, 5)
+    predicted = Search()(sums, X, y, seed=0).predict(X)
+    np.testing.assert_allclose(predicted.sum(axis=1), 1)
+    assert (predicted[:, 3:] == 0).all()
+    alone = Sums.of(gram(X[:2]), X[:2], np.array([0, 1]), 2)
+    assert np.isfinite(Search()(alone, X[:2], np.array([0, 1]), seed=0).predict(X)).all()
+
+
+def test_what_cannot_be_fitted_is_refused() -> None:
+    X, y = cloud(10, 2, 2, 0)
+    with pytest.raises(InputError, match="a number above 0"):
+        Discriminants.fit(Sums.of(gram(X), X, y, 2), 0.0)
+    with pytest.raises(InputError, match="nothing to try"):
+        Search(penalties=())
