@@ -372,12 +372,20 @@ def test_a_decision_sent_twice_is_written_once(client: Any, class_run: Path) -> 
     assert len(read_log(class_run / "decisions.jsonl").decisions) == 2
 
 
+@pytest.mark.parametrize("count", [-1, 0, 101, 1e9, "x"])
+def test_no_page_asks_for_more_than_a_page(client: Any, count: Any) -> None:
+    body = {"have": [], "count": count}
+    assert client.post(f"/{TOKEN}/api/more", json=body, headers=ORIGIN).status_code == 400
+
+
 def test_a_broken_log_keeps_the_decision_waiting(client: Any, class_run: Path) -> None:
     key = first_key(client)
     (class_run / "decisions.jsonl").write_text("no event\n")
     answer = decide(client, {"id": "e1", "key": key, "action": "keep"})
     assert answer.status_code == 503
     assert "decisions.jsonl" in answer.json()["error"]
+    page = client.get(f"/{TOKEN}/")
+    assert (page.status_code, "decisions.jsonl" in page.text) == (503, True)
 
 
 def test_nothing_sent_tells_rank_quality_or_what_others_said(class_run: Path) -> None:

@@ -132,7 +132,6 @@ class Desk:
         with self._lock:
             self._refresh()
             without = [key.removesuffix(AGAIN) for key in have]
-            count = min(count, MOST_ENTRIES)
             return self._page([], self._queue.next(self.reviewer, count, without))
 
     def some(self, keys: Sequence[str]) -> Json:
@@ -175,7 +174,6 @@ class Desk:
             row = self._queue.row_of.get(like)
             if row is None:
                 raise InputError(Problem("group", repr(like), "an issue of this run"))
-            count = min(count, MOST_ENTRIES)
             found = self._queue.similar(self.reviewer, row, count + len(without))
             flagged = [one for one in found if one.issue["flagged"]]
             left = [one for one in flagged or found if one.issue["issue"] not in without]

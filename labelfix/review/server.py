@@ -15,14 +15,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import jinja2
 import msgspec
 import uvicorn
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -213,14 +213,17 @@ def _guideline(run: Run, path: Path | None) -> Markup | None:
     return read_guideline(path)
 
 
+_Count = Annotated[int, msgspec.Meta(ge=1, le=100)]
+
+
 class _Keys(msgspec.Struct, forbid_unknown_fields=True):
     have: list[str]
-    count: int
+    count: _Count
 
 
 class _Group(msgspec.Struct, forbid_unknown_fields=True):
     like: str
-    count: int
+    count: _Count
     without: list[str]
 
 
@@ -275,7 +278,10 @@ class _App:
 
     async def _index(self, request: Request) -> Response:
         del request
-        page = await to_thread.run_sync(self.desk.start)
+        try:
+            page = await to_thread.run_sync(self.desk.start)
+        except RunError as error:
+            return PlainTextResponse(visible(str(error)), 503)
         run, data = self.desk.run, self.desk.run.info.dataset
         boot = {
             "run": {
