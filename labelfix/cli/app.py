@@ -17,6 +17,7 @@ from labelfix.cli.demo import demo
 from labelfix.cli.evaluate import evaluate, simulate, stages
 from labelfix.cli.find import find, show
 from labelfix.cli.metadata import filter, slice  # noqa: A004 # as the commands are called
+from labelfix.cli.report import report
 from labelfix.cli.review import blame, log, redo, status, undo
 from labelfix.cli.serve import review
 
@@ -43,6 +44,7 @@ for command in (
     stages,
     simulate,
     compare,
+    report,
     filter,
     slice,
     demo,

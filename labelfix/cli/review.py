@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from labelfix.decisions import Decision, DecisionLog, Replay
     from labelfix.review.status import Agreement, Status
 
-__all__ = ["blame", "log", "redo", "status", "undo"]
+__all__ = ["RunArgument", "blame", "log", "redo", "status", "undo", "warnings_told"]
 
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Directory that `labelfix find` wrote.")
@@ -104,7 +104,7 @@ def undo(
 ) -> None:
     """Undo your latest decisions. What was decided in one go is undone in one go."""
     opened, who = _open(run), reviewer or getpass.getuser()
-    with _warnings_told():
+    with warnings_told():
         steps = opened.undo(who, number, of=of)
     _say(opened, steps, "undo", of or who, quiet=quiet)
 
@@ -119,7 +119,7 @@ def redo(
 ) -> None:
     """Take back your latest undos, until you decide something new."""
     opened, who = _open(run), reviewer or getpass.getuser()
-    with _warnings_told():
+    with warnings_told():
         steps = opened.redo(who, number, of=of)
     _say(opened, steps, "redo", of or who, quiet=quiet)
 
@@ -132,7 +132,7 @@ def status(run: RunArgument, *, form: FormatOption = Format.table) -> None:
     from labelfix.review.status import status as sum_up
     from labelfix.run import open_run
 
-    with _warnings_told():
+    with warnings_told():
         queue = open_queue(open_run(run))
     found = sum_up(queue)
     if form is Format.table:
@@ -150,7 +150,7 @@ def _read(run: Path) -> Replay:
     from labelfix.run import open_run
 
     opened = open_run(run)
-    with _warnings_told():
+    with warnings_told():
         return read_log(opened.path / "decisions.jsonl", opened.info.dataset.fingerprint)
 
 
@@ -163,7 +163,7 @@ def _open(run: Path) -> DecisionLog:
 
 
 @contextlib.contextmanager
-def _warnings_told() -> Iterator[None]:
+def warnings_told() -> Iterator[None]:
     """Print labelfix's warnings to standard error, as people are told things."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", LabelfixWarning)

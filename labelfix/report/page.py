@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from labelfix.schema import Dataset
 
-__all__ = ["Facts", "Layout", "fill", "paths_of", "render"]
+__all__ = ["Facts", "Layout", "fill", "fill_page", "paths_of", "render"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -118,6 +118,19 @@ def render(
 
 
 def fill(template: str, dataset: Dataset, issues: pl.DataFrame, facts: Facts, **more: Any) -> str:
+    """Fill the template of a page on a queue."""
+    return fill_page(
+        template,
+        facts=facts,
+        total=issues.height,
+        flagged=int(issues["flagged"].sum()),
+        n_classes=len(dataset.class_names),
+        noun="image" if dataset.image_paths else "item",
+        **more,
+    )
+
+
+def fill_page(template: str, **values: Any) -> str:
     """Fill one of our templates, which is escaped wherever it shows what is in the data."""
     import jinja2
     from markupsafe import Markup
@@ -133,14 +146,9 @@ def fill(template: str, dataset: Dataset, issues: pl.DataFrame, facts: Facts, **
     environment.filters["count"] = count
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
     return environment.get_template(template).render(
-        facts=facts,
         style=Markup(style),  # noqa: S704 # a file of ours
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        total=issues.height,
-        flagged=int(issues["flagged"].sum()),
-        n_classes=len(dataset.class_names),
-        noun="image" if dataset.image_paths else "item",
-        **more,
+        **values,
     )
 
 

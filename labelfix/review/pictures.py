@@ -11,6 +11,7 @@ import io
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from PIL import Image
@@ -20,9 +21,10 @@ from labelfix.images import MAX_PIXELS, decode, probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
-    from pathlib import Path
 
-__all__ = ["LARGEST", "Picture", "Pictures", "safe_path"]
+    from labelfix.run import Run
+
+__all__ = ["LARGEST", "Picture", "Pictures", "pictures_of", "safe_path"]
 
 LARGEST = 4096
 """Longest side of a picture in pixels: more than a screen has."""
@@ -215,6 +217,27 @@ class Pictures:
             return True
         stored, _ = probe([self._place(row)], decode=False)
         return tuple(stored[0]) != size
+
+
+def pictures_of(run: Run, root: Path | None) -> Pictures | None:
+    """Find the images of a run's dataset.
+
+    Raises
+    ------
+    InputError
+        If the dataset's folder is gone; says where it is looked for.
+    """
+    data = run.info.dataset
+    if not data.images or "path" not in run.items.columns:
+        return None
+    folder = root or Path(data.root or ".")
+    if not folder.is_dir():
+        fix = "say where it is now: --root DIR" if root is None else ""
+        raise InputError(Problem(str(folder), "no such folder", "the dataset's images", fix))
+    sizes = None
+    if "x1" in run.annotations.columns and {"width", "height"} <= set(run.items.columns):
+        sizes = list(run.items.select("width", "height").iter_rows())
+    return Pictures(folder, run.items["path"].to_list(), sizes)
 
 
 def safe_path(root: Path, path: str) -> Path:

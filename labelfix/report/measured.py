@@ -1,0 +1,240 @@
+"""Sections of a report on what was measured: the gain, the stages, many models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from labelfix.evaluate.statistics import EFFECTS
+from labelfix.report.comparison import accuracy_cell, comparison_findings
+from labelfix.report.document import Image, Points, Section, Table, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from labelfix.evaluate.compare import Comparison
+    from labelfix.report.document import Block
+
+__all__ = ["comparison_section", "gain_section", "metric_name", "stages_section", "sure"]
+
+_EFFECTS = {
+    "gain": "gain in all",
+    "test_labels": "test labels",
+    "training_labels": "training labels",
+    "interaction": "interaction",
+    "training_labels_corrected": "training labels, corrected yardstick",
+}
+
+_HOW_TO_READ = (
+    "A model trained on each version of the labels, tested on each. Gain in all: corrected "
+    "throughout, less original throughout. Test labels: the same model by a better yardstick. "
+    "Training labels: a better model by the original yardstick, and in the last column by the "
+    "corrected one, which is what the corrections did for the model. Brackets hold "
+)
+
+_STAGES = (
+    "Tested on corrected labels: what cleaning does for the model. Tested on the labels of the "
+    "stage: what one would have seen on the way."
+)
+
+_CLASSES = 10
+"""Classes listed; the folder of the gain has all."""
+
+
+def metric_name(name: str) -> str:
+    """Write a metric for people.
+
+    Examples
+    --------
+    >>> metric_name("balanced_accuracy"), metric_name("AP50")
+    ('balanced accuracy', 'AP50')
+    """
+    return name.replace("_", " ")
+
+
+def gain_section(
+    tables: Mapping[str, pl.DataFrame],
+    findings: Sequence[str],
+    chart: Image | None,
+    level: float,
+) -> Section:
+    """Say what the corrections bought.
+
+    Parameters
+    ----------
+    tables
+        Of `labelfix.evaluate.gain.Gain`: cells, effects, per_class and changes.
+    findings
+        The same in sentences.
+    chart
+        The picture, if there is one.
+    level
+        Of the intervals.
+    """
+    blocks: list[Block] = [Points(findings)]
+    if chart is not None:
+        blocks.append(chart)
+    blocks += [
+        Text(f"{_HOW_TO_READ}{level:.0%} intervals."),
+        _cells(tables["cells"]),
+        _effects(tables["effects"]),
+        _classes(tables["per_class"]),
+        _changes(tables["changes"]),
+    ]
+    return Section("What the corrections bought", blocks)
+
+
+def _cells(cells: pl.DataFrame) -> Table:
+    metric = cells["metric"][0]
+    names = cells["trained_on"].unique(maintain_order=True).to_list()
+    rows = []
+    for train in names:
+        found = cells.filter(metric=metric, trained_on=train)
+        shares = [sure(row) for row in found.iter_rows(named=True)]
+        rows.append([f"trained on {train} labels", *shares])
+    items = cells.filter(metric=metric, trained_on=names[0])["items"].to_list()
+    head = [f"tested on {name}, {many:,} items" for name, many in zip(names, items, strict=True)]
+    title = f"The cells: {metric_name(metric)}, in %"
+    return Table(["", *head], rows, range(1, len(head) + 1), title)
+
+
+def _effects(effects: pl.DataFrame) -> Table:
+    whole = effects.filter(step="all")
+    rows = [
+        [
+            metric_name(metric),
+            *(
+                sure(whole.filter(metric=metric, effect=name).row(0, named=True), sign="+")
+                for name in EFFECTS
+            ),
+        ]
+        for metric in whole["metric"].unique(maintain_order=True)
+    ]
+    head = ["metric", *(_EFFECTS[name] for name in EFFECTS)]
+    return Table(head, rows, range(1, len(head)), "What the gain is made of, in points")
+
+
+def _classes(per_class: pl.DataFrame) -> Table:
+    known = per_class.drop_nulls("gain")
+    moved = known[known["gain"].abs().arg_sort(descending=True)].head(_CLASSES)
+    rows = [
+        [
+            row["label"],
+            f"{row['items_original']:,}",
+            f"{row['items_corrected']:,}",
+            f"{100 * row['original']:.1f}",
+            f"{100 * row['corrected']:.1f}",
+            sure({"value": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}, "+"),
+        ]
+        for row in moved.iter_rows(named=True)
+    ]
+    head = ["class", "tested by original labels", "by corrected", "right before", "after", "gain"]
+    left = per_class.height - moved.height
+    title = "Classes that moved most, in %" + (f" ({left:,} more in the folder)" if left else "")
+    return Table(head, rows, range(1, 6), title)
+
+
+def _changes(changes: pl.DataFrame) -> Table:
+    rows = [[str(row[0]), *(f"{many:,}" for many in row[1:])] for row in changes.iter_rows()]
+    return Table(changes.columns, rows, range(1, changes.width), "What changed in each part")
+
+
+def stages_section(
+    counts: pl.DataFrame, curve: pl.DataFrame, chart: Image | None, level: float
+) -> Section:
+    """Show the metric while labels are cleaned.
+
+    Parameters
+    ----------
+    counts, curve
+        Of `labelfix.evaluate.stages.Stages`.
+    chart
+        The picture, if there is one.
+    level
+        Of the intervals.
+    """
+    metric = curve["metric"][0]
+    blocks: list[Block] = [Points(_first_stages(counts))]
+    if chart is not None:
+        blocks.append(chart)
+    blocks.append(Text(f"{_STAGES} Brackets hold {level:.0%} intervals."))
+    for yardstick, name in (("corrected", "corrected labels"), ("stage", "the stage's labels")):
+        found = curve.filter(metric=metric, tested_on=yardstick)
+        title = f"{metric_name(metric).capitalize()} in %, tested on {name}"
+        blocks.append(_by_share(found, sure, title))
+    blocks.append(_by_share(counts, lambda row: f"{row['left']:,}", "Errors left"))
+    return Section("The metric while labels are cleaned", blocks)
+
+
+def _first_stages(counts: pl.DataFrame) -> list[str]:
+    """Say what each order mends at the first stage where anything is cleaned."""
+    first = counts.filter(pl.col("decisions") > 0).group_by("order", maintain_order=True).first()
+    return [
+        f"Looking at {row['decisions']:,} labels ({row['share']:.0%}) in the order "
+        f"“{row['order']}” mends {row['mended']:,} errors and leaves {row['left']:,}."
+        for row in first.iter_rows(named=True)
+    ]
+
+
+def _by_share(table: pl.DataFrame, write: Any, title: str) -> Table:  # a function of a row
+    """Lay a long table out: a row a share, a column an order."""
+    orders = table["order"].unique(maintain_order=True).to_list()
+    cells = {(row["order"], row["share"]): write(row) for row in table.iter_rows(named=True)}
+    rows = [
+        [f"{share:.0%}", *(cells.get((order, share), "") for order in orders)]
+        for share in table["share"].unique().sort()
+    ]
+    return Table(["looked at", *orders], rows, range(len(orders) + 1), title)
+
+
+def comparison_section(found: Comparison, chart: Image | None) -> Section:
+    """Rank many models under several versions of the labels.
+
+    Parameters
+    ----------
+    found
+        From `labelfix.evaluate.compare.compare_models`.
+    chart
+        The picture, if there is one.
+    """
+    blocks: list[Block] = [Points([line.replace("**", "") for line in comparison_findings(found)])]
+    if chart is not None:
+        blocks.append(chart)
+    blocks += [_ranks(found, top) for top in found.accuracy["top"].unique().sort()]
+    if found.draws:
+        blocks.append(
+            Text(
+                f"Accuracy in %, then the rank, each with its {found.level:.0%} interval from "
+                f"{found.draws:,} draws of the items, seed {found.seed}; a rank without one is "
+                "sure. ! marks a rank that changed beyond noise. Intervals cover the choice of "
+                "items, not the training of the models."
+            )
+        )
+    return Section("Models under each version of the labels", blocks)
+
+
+def _ranks(found: Comparison, top: int) -> Table:
+    rows = found.accuracy.filter(top=top)
+    variants = rows["variant"].unique(maintain_order=True).to_list()
+    models = rows.filter(variant=variants[0])["model"].to_list()
+    cells = {
+        (row["variant"], row["model"]): accuracy_cell(row).replace("**", "")
+        for row in rows.to_dicts()
+    }
+    table = [[model, *(cells[name, model] for name in variants)] for model in models]
+    return Table(["model", *variants], table, range(1, len(variants) + 1), f"Top-{top}")
+
+
+def sure(row: Mapping[str, Any], sign: str = "") -> str:
+    """Write a share in per cent, with its interval.
+
+    Examples
+    --------
+    >>> sure({"value": 0.5, "low": 0.4, "high": 0.6}), sure({"value": None})
+    ('50.0 (40.0 to 60.0)', '')
+    """
+    if row["value"] is None:
+        return ""
+    value, low, high = (f"{100 * row[name] + 0.0:{sign}.1f}" for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
