@@ -7,7 +7,8 @@
     DIR/run/                what `labelfix find` says of it, and what a simulated reviewer, who
                             knows the truth, decided on the first of the queue
     DIR/corrected/          the image folder with these decisions applied
-    DIR/gain/               what the corrections were worth: `labelfix evaluate`
+    DIR/run/gain/           what the corrections were worth: `labelfix evaluate`
+    DIR/run/report/         all of it on a page: `labelfix report`
 
 The base install and no network will do, and the same comes out everywhere.
 """
@@ -24,6 +25,8 @@ import polars as pl
 from labelfix.atomic import replacing
 from labelfix.decisions import DecisionLog, State, decide, read_log
 from labelfix.errors import RunError
+from labelfix.review.queue import open_queue
+from labelfix.review.reporting import make_report
 from labelfix.run import FindOptions, Run, find
 from labelfix.run.applying import apply_run
 from labelfix.run.gain import GainOptions, evaluate
@@ -55,7 +58,7 @@ SIDE = 80
 """Pixels that an image is wide and high: the originals' 8 are hard to see."""
 
 README, IMAGES, TRUTH, RUN = "README.txt", "digits", "truth.csv", "run"
-CORRECTED, GAIN = "corrected", "gain"
+CORRECTED = "corrected"
 
 ABOUT = f"""\
 The demo of labelfix
@@ -66,7 +69,8 @@ truth.csv   which labels were replaced, and what they were before.
 run/        what labelfix found in digits/; open run/report.html. run/decisions.jsonl is what a
             simulated reviewer, who knows the truth, decided on the first {BUDGET} of the queue.
 corrected/  digits/ with these decisions applied.
-gain/       what they were worth: models trained and tested on digits/ and on corrected/.
+run/gain    what they were worth: models trained and tested on digits/ and on corrected/.
+run/report  all of it on a page.
 
 `labelfix demo` makes all of it anew.
 """
@@ -91,6 +95,8 @@ class Demo:
         How many labels these changed.
     gain
         What they were worth.
+    page
+        All of it on a page.
     """
 
     run: Run
@@ -100,11 +106,7 @@ class Demo:
     corrected: Path
     corrections: int
     gain: Gain
-
-    @property
-    def gain_page(self) -> Path:
-        """Where more is said of the gain."""
-        return self.images.parent / GAIN / "gain.md"
+    page: Path
 
     @property
     def planted(self) -> int:
@@ -163,14 +165,15 @@ def run_demo(
     _review(run, truth)
     applied = apply_run(run, out / CORRECTED, progress=progress)
     measured = GainOptions(run=str(out / RUN), model=MODEL, parts=PARTS, seed=seed)
-    gain = evaluate(measured, out / GAIN, command=command, progress=progress)
-    return Demo(run, out / IMAGES, out / TRUTH, truth, out / CORRECTED, applied.corrections, gain)
+    gain = evaluate(measured, run.path / "gain", command=command, progress=progress)
+    page = make_report(run.path)
+    return Demo(
+        run, out / IMAGES, out / TRUTH, truth, out / CORRECTED, applied.corrections, gain, page
+    )
 
 
 def _review(run: Run, truth: pl.DataFrame) -> None:
     """Decide on the first of the queue as someone who knows the truth would."""
-    from labelfix.review.queue import open_queue
-
     right = dict(truth.select("item_id", pl.col("true_label").cast(pl.String)).iter_rows())
     fingerprint = run.info.dataset.fingerprint
     log = DecisionLog(run.path / "decisions.jsonl", fingerprint)
@@ -210,7 +213,7 @@ def _forget(out: Path) -> None:
             "another directory"
         )
     log.unlink()
-    for folder in (out / CORRECTED, out / GAIN):
+    for folder in (out / CORRECTED, out / RUN / "gain", out / RUN / "report"):
         shutil.rmtree(folder, ignore_errors=True)
 
 

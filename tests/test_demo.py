@@ -94,10 +94,12 @@ def test_the_demo_corrects_what_was_reviewed_and_measures_it(demo: tuple[Path, s
         assert now[str(one.item_id).partition("/")[2]] == right
     assert len(changed) > 0.9 * truth.height
     assert f"{len(changed)} labels were corrected" in shown
-    effects = pl.read_csv(folder / "gain/effects.csv").filter(metric="accuracy", step="all")
+    effects = pl.read_csv(folder / "run/gain/effects.csv").filter(metric="accuracy", step="all")
     gained = dict(effects.select("effect", "value").iter_rows())
     assert 0.04 < gained["test_labels"] < gained["gain"]
     assert f"{gained['gain']:+.1%}"[:-1] in shown
+    page = (folder / "run/report/report.html").read_text()
+    assert f"{gained['gain']:+.1%}"[:-1] in page
 
 
 def test_a_person_who_decided_in_the_demo_keeps_it(demo: tuple[Path, str], tmp_path: Path) -> None:

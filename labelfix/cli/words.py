@@ -42,7 +42,7 @@ def about_demo(demo: Demo) -> list[str]:
         f"A simulated reviewer decided on {BUDGET} of the queue; {demo.corrections} labels were "
         f"corrected: {demo.corrected}",
         *gain_findings(demo.gain)[:2],
-        f"More of that: {demo.gain_page}",
+        f"All of it on a page: {demo.page}",
         "",
     ]
 
