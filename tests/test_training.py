@@ -323,6 +323,7 @@ def test_a_state_has_no_pickle_in_it() -> None:
         ([0.0, 1.0], np.zeros((2, 3)), [0, 1], {}, "items: found float64"),
         ([0, 1], np.zeros((2, 3)), [0, 3], {}, "labels: found 1 out of range, such as 3"),
         ([0, 1], np.zeros((2, 3)), [0, -100], {}, "labels: .* -100"),
+        ([0, 1], np.zeros((2, 3)), ["a", "b"], {}, "labels: found str"),
         ([0, 1], np.zeros((2, 5)), [0, 1], {}, "logits: found 5 classes; expected 3, as before"),
         ([0, 1], np.zeros((3, 3)), [0, 1], {}, "logits: found shape"),
         ([0, 1], np.zeros((2, 3, 3)), [0, 1], {}, "logits: found shape"),

@@ -353,7 +353,7 @@ def test_keras(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     assert_finds(names)
 
 
-def digits_on_disk(folder: Path, names: dict[str, Any], n: int = 400) -> None:
+def digits_on_disk(folder: Path, names: dict[str, Any], n: int = 160) -> None:
     """Write images in folders by label, three quarters of them to learn from."""
     for row in range(n):
         split = "train" if row < n * 3 // 4 else "val"

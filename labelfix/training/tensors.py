@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["kept", "moved"]
+__all__ = ["as_array", "kept", "moved"]
 
 
 def kept(tensor: torch.Tensor) -> torch.Tensor:
@@ -32,10 +32,11 @@ def moved(parts: Sequence[Any]) -> NDArray[Any]:
             runs[-1].append(tensor)
         else:
             runs.append([tensor])
-    return np.concatenate([_array(torch.cat(run)) for run in runs])
+    return np.concatenate([as_array(torch.cat(run)) for run in runs])
 
 
-def _array(tensor: torch.Tensor) -> NDArray[Any]:
+def as_array(tensor: torch.Tensor) -> NDArray[Any]:
+    """Give the values: those themselves where they are on the host, in a type that numpy has."""
     if tensor.dtype == torch.bfloat16:  # numpy has none
         tensor = tensor.float()
     array: NDArray[Any] = tensor.cpu().numpy()

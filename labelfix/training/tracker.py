@@ -167,8 +167,10 @@ class Tracker:
             logits = logits[:, None]
         batch = _Batch(self._rows(items), logits, labels, loss, weights)
         self._check_shapes(batch)
-        self._width = self._width or _width(batch.logits)
-        self._check_values(_Batch(*(_on_host(one) for one in batch)))
+        width = self._width or _width(logits)
+        checked = (_on_host(one) for one in (batch.items, labels, weights))
+        self._check_values(*checked, width=width)
+        self._width = width
         self._waiting.append(batch)
         self._waiting_bytes += sum(one.nbytes for one in batch if one is not None)
         if self._waiting_bytes > self.buffer_bytes:
@@ -198,7 +200,7 @@ class Tracker:
         if not waiting:
             return
         columns = _Batch(*(_joined(parts) for parts in zip(*_completed(waiting), strict=True)))
-        self._check_values(columns)
+        self._check_values(columns.items, columns.labels, columns.weights, width=self._width or 0)
         step = max(1, _BLOCK // columns.logits.shape[1])
         for start in range(0, len(columns.items), step):
             rows = slice(start, start + step)
@@ -654,20 +656,25 @@ class Tracker:
         if problems:
             raise InputError(problems)
 
-    def _check_values(self, batch: _Batch) -> None:
+    def _check_values(
+        self,
+        items: NDArray[Any] | None,
+        labels: NDArray[Any] | None,
+        weights: NDArray[Any] | None,
+        *,
+        width: int,
+    ) -> None:
         """Hold what is on the host to its ranges; None is not looked at."""
-        width = self._width or 0
-        ranges = [("items", batch.items, self._n), ("labels", batch.labels, width)]
         problems = []
-        for name, values, stop in ranges:
+        for name, values, stop in [("items", items, self._n), ("labels", labels, width)]:
+            expected = f"whole numbers from 0 to {stop - 1}"
             if values is None:
                 continue
-            bad = values[(values < 0) | (values >= stop)]
-            whole = values.dtype.kind in "iub"
-            if len(bad) or not whole:
-                found = f"{len(bad)} out of range, such as {bad[0]}" if whole else values.dtype.name
-                problems.append(Problem(name, found, f"whole numbers from 0 to {stop - 1}"))
-        weights = batch.weights
+            if values.dtype.kind not in "iub":
+                problems.append(Problem(name, values.dtype.name, expected))
+            elif len(bad := values[(values < 0) | (values >= stop)]):
+                found = f"{len(bad)} out of range, such as {bad[0]}"
+                problems.append(Problem(name, found, expected))
         if weights is not None and not ((weights >= 0) & (weights <= 1)).all():
             bad = weights[~((weights >= 0) & (weights <= 1))]
             problems.append(Problem("weights", f"{bad[0]}", "numbers in [0, 1]"))
@@ -758,9 +765,9 @@ def _on_host(values: Any) -> NDArray[Any] | None:
     if isinstance(values, np.ndarray):
         return values
     if values is not None and values.device.type == "cpu":
-        from labelfix.training.tensors import moved
+        from labelfix.training.tensors import as_array
 
-        return moved([values])
+        return as_array(values)
     return None
 
 

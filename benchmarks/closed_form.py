@@ -1,0 +1,131 @@
+"""One sum of products instead of K fits: `ridge` beside `logistic`, in time and in errors found.
+
+    python benchmarks/closed_form.py --write
+    python benchmarks/closed_form.py --embeddings cifar.npz --write
+
+Time is that of the process on one thread, on made-up features with the size and the spectrum of
+embeddings. `--embeddings` names a file with embeddings `X` of CIFAR-10 training images and their
+`rows`, to compare what is found of the errors of CIFAR-10N (`LABELFIX_DATA`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+from labelfix.folds import assign_folds
+from labelfix.predict.closed_form import Prepared, Ridge, gram
+from labelfix.predict.jobs import make_jobs
+from labelfix.predict.tabular import Columns, Head, Table, encoder_for
+from labelfix.score.combine import head_to_head
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FOLDS, CLASSES = 5, 10
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "benchmarks" / "closed-form.md"
+DATA = ROOT / os.environ.get("LABELFIX_DATA", "../shared/data")
+
+
+def main() -> None:
+    """Measure, and print or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--columns", type=int, default=1_280)
+    parser.add_argument("--folds-of-logistic", type=int, default=1, help="timed; the rest is like")
+    parser.add_argument("--embeddings", type=Path, help=".npz with X and rows of CIFAR-10")
+    parser.add_argument("--write", action="store_true", help="write the page")
+    options = parser.parse_args()
+    X, y, _ = made_up(options.rows, options.columns)
+    page = f"""# One look instead of K fits
+
+    python benchmarks/closed_form.py --embeddings cifar.npz --write
+
+`--model ridge` beside `--model logistic`, {FOLDS} folds, scaling included, seconds of the process
+on one thread. Made-up features: {options.rows:,} rows, {options.columns:,} columns. Of `logistic`
+{options.folds_of_logistic} of the {FOLDS} folds was timed, and multiplied.
+
+{time_table(X, y, options.folds_of_logistic)}"""
+    if options.embeddings is not None:
+        page += f"\n{error_table(options.embeddings)}"
+    print(page)
+    if options.write:
+        PAGE.write_text(page, encoding="utf-8")
+
+
+def made_up(n: int, d: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
+    """Features of which few directions hold most, labels of which a tenth is wrong."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, CLASSES, n)
+    spread = np.arange(1, d + 1) ** -0.5
+    X = rng.normal(0, 1, (n, d)).astype(np.float32)
+    X += 0.6 * rng.normal(0, 1, (CLASSES, d)).astype(np.float32)[truth]
+    X *= spread.astype(np.float32)
+    mixed, _ = np.linalg.qr(rng.normal(0, 1, (d, d)).astype(np.float32))
+    wrong = rng.random(n) < 0.1
+    return X @ mixed, np.where(wrong, (truth + 1) % CLASSES, truth), wrong
+
+
+def held_out(
+    name: str, X: NDArray[np.float32], y: NDArray[np.int64], folds: int
+) -> tuple[NDArray[np.float64], float]:
+    """Predict the first folds, and time it: seconds for all."""
+    jobs = make_jobs(y, assign_folds(y, FOLDS, seed=0), CLASSES, 0)
+    table, pred_probs = Table(X, X.shape[1]), np.zeros((len(y), CLASSES))
+    start = time.process_time()
+    model: Any = Head("logistic")
+    data: Any = table
+    if name == "ridge":
+        scaled = encoder_for(table, "scaled", 100).fit_transform(X).astype(np.float32)
+        model, data = Ridge(Columns()), Prepared(scaled, gram(scaled))
+    for job in jobs[:folds]:
+        pred_probs[job.test] = model.fit_predict(data, job, None).pred_probs
+    return pred_probs, (time.process_time() - start) * len(jobs) / folds
+
+
+def time_table(X: NDArray[np.float32], y: NDArray[np.int64], folds: int) -> str:
+    """Compare the seconds."""
+    _, ridge = held_out("ridge", X, y, FOLDS)
+    _, logistic = held_out("logistic", X, y, folds)
+    return f"""| model | seconds | times as fast |
+|---|---:|---:|
+| logistic | {logistic:.0f} | 1 |
+| ridge | {ridge:.1f} | **{logistic / ridge:.0f}** |
+"""
+
+
+def error_table(path: Path) -> str:
+    """Compare what is found of CIFAR-10N's errors, all folds of both."""
+    with np.load(path) as stored:
+        X, rows = stored["X"], stored["rows"]
+    with np.load(DATA / "cifar-n/cifar10_human.npz", allow_pickle=False) as labels:
+        truth = labels["clean_label"][rows]
+        given = {
+            name: labels[f"{name}_label"][rows].astype(np.int64) for name in ("aggre", "worse")
+        }
+    lines = []
+    for name, y in given.items():
+        for model in ("logistic", "ridge"):
+            pred_probs, seconds = held_out(model, X, y, FOLDS)
+            found = average_precision_score(y != truth, -head_to_head(y, pred_probs))
+            lines.append(
+                f"| {name} | {(y != truth).sum():,} | {model} | {found:.3f} | {seconds:.1f} |"
+            )
+    return f"""Average precision in finding the errors of CIFAR-10N, {len(X):,} images through
+EfficientNet-Lite0. Nothing was chosen on their true labels.
+
+| labels | errors | model | average precision | seconds |
+|---|---:|---|---:|---:|
+{chr(10).join(lines)}
+"""
+
+
+if __name__ == "__main__":
+    main()
