@@ -289,6 +289,38 @@ def test_hugging_face(torch_names: dict[str, Any], tmp_path: Path) -> None:
     assert not model._forward_pre_hooks
 
 
+def test_hugging_face_goes_on_from_its_checkpoint(
+    torch_names: dict[str, Any], tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    from labelfix.training.huggingface import TrackerCallback
+
+    X, labels, torch = (torch_names[name] for name in ("X", "labels", "torch"))
+    rows = [{"pixels": x, "labels": y} for x, y in zip(X[:256], labels[:256], strict=True)]
+    items, trackers = torch_names["Indexed"](rows), [Tracker(256), Tracker(256)]
+    for tracker, epochs in zip(trackers, (2, 3), strict=True):
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path),
+            remove_unused_columns=False,
+            num_train_epochs=epochs,
+            per_device_train_batch_size=64,
+            save_strategy="epoch",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, callbacks = hugging_face_model(torch), [TrackerCallback(tracker)]
+            trainer = transformers.Trainer(
+                model, arguments, train_dataset=items, callbacks=callbacks
+            )
+            trainer.train(resume_from_checkpoint=epochs == 3)
+    assert [tracker.epoch for tracker in trackers] == [2, 3]
+    assert trackers[1].statistics()["seen"].to_list() == [3] * 256
+
+
 def test_skorch(torch_names: dict[str, Any]) -> None:
     pytest.importorskip("skorch")
     with warnings.catch_warnings():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from skorch.callbacks import Callback
 
@@ -33,8 +33,15 @@ class TrackerCallback(Callback):  # type: ignore[misc] # skorch is not looked at
     ) -> None:
         self.tracker, self.items, self.probabilities = tracker, items, probabilities
 
+    def initialize(self) -> Self:
+        """Start with a new module."""
+        self.hook_: Any = None
+        return self
+
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Keep the rows from the module, which does not know them."""
+        if self.hook_ is not None:
+            self.hook_.remove()
         self.hook_ = net.module_.register_forward_pre_hook(self._without_rows, with_kwargs=True)
 
     def on_batch_end(
