@@ -109,15 +109,15 @@ def _panel(left: int, name: str, part: tuple[int, int, int, int], side: Side, st
     inside = [_rect(box, part, scale, _OTHER, 2.5) for box in side.others if _meets(box, part)]
     if side.box is not None:
         inside.append(_rect(side.box, part, scale, stroke, 5))
-    label = 10 + 7 * len(name)
+    label = 12 + 8 * len(name)
     return (
         f'<svg x="{left}" width="{WIDTH}" height="{HEIGHT}">'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#f1efe9"/>'
         f'<svg x="{x:g}" y="{y:g}" width="{wide * scale:g}" height="{high * scale:g}">'
         f'<g transform="scale({scale:g})"><use href="#p"/></g>'
         f'<g fill="none">{"".join(inside)}</g></svg>'
-        f'<rect width="{label}" height="19" fill="#fff" fill-opacity=".88"/>'
-        f'<text x="6" y="13.5" font-family="sans-serif" font-size="12">{name}</text></svg>'
+        f'<rect width="{label}" height="21" fill="#fff" fill-opacity=".88"/>'
+        f'<text x="6" y="15" font-family="sans-serif" font-size="14">{name}</text></svg>'
     )
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from labelfix.evaluate.compare import Comparison
 
-__all__ = ["accuracy_cell", "comparison_findings", "comparison_page"]
+__all__ = ["comparison_findings", "comparison_page"]
 
 
 def comparison_page(found: Comparison, chart: str | None = None) -> str:
@@ -163,13 +163,12 @@ def _accuracy_table(found: Comparison, top: int) -> str:
     rows = found.accuracy.filter(top=top)
     variants = rows["variant"].unique(maintain_order=True).to_list()
     models = rows.filter(variant=variants[0])["model"].to_list()
-    cells = {(row["variant"], row["model"]): accuracy_cell(row) for row in rows.to_dicts()}
+    cells = {(row["variant"], row["model"]): _cell(row) for row in rows.to_dicts()}
     table = [[model, *(cells[variant, model] for variant in variants)] for model in models]
     return _markdown(["model", *variants], table)
 
 
-def accuracy_cell(row: dict[str, Any]) -> str:
-    """Write accuracy and rank, each with its interval if it has one; ! where it is no noise."""
+def _cell(row: dict[str, Any]) -> str:
     text = f"{100 * row['accuracy']:.2f}"
     if row["low"] is not None:
         text += f" ({100 * row['low']:.1f} to {100 * row['high']:.1f})"

@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from labelfix.evaluate.statistics import EFFECTS
-from labelfix.report.comparison import accuracy_cell, comparison_findings
+from labelfix.report.comparison import comparison_findings
 from labelfix.report.document import Image, Points, Section, Table, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from labelfix.evaluate.compare import Comparison
     from labelfix.report.document import Block
 
-__all__ = ["comparison_section", "gain_section", "metric_name", "stages_section", "sure"]
+__all__ = [
+    "comparison_section",
+    "gain_in_short",
+    "gain_section",
+    "metric_name",
+    "metric_title",
+    "stages_section",
+    "sure",
+]
 
 _EFFECTS = {
     "gain": "gain in all",
@@ -83,6 +91,32 @@ def gain_section(
         _changes(tables["changes"]),
     ]
     return Section("What the corrections bought", blocks)
+
+
+def gain_in_short(tables: Mapping[str, pl.DataFrame]) -> str:
+    """Say in one line what was gained, what of it is the yardstick, and what the model learnt."""
+    cells = tables["cells"]
+    metric = cells["metric"][0]
+    first, last = (
+        cells.filter(metric=metric, trained_on=name, tested_on=name)["value"][0]
+        for name in ("original", "corrected")
+    )
+    effects = tables["effects"].filter(step="all", metric=metric)
+    gain, test, training = (
+        sure(effects.filter(effect=name).row(0, named=True), "+")
+        for name in ("gain", "test_labels", "training_labels_corrected")
+    )
+    return (
+        f"{metric_title(metric)}: {first:.1%} with original labels throughout, {last:.1%} with "
+        f"corrected ones, {gain} points. Better test labels alone make {test}; training on corrected labels "
+        f"makes {training}, measured by the corrected ones."
+    )
+
+
+def metric_title(metric: str) -> str:
+    """Write a metric at the start of a sentence."""
+    name = metric_name(metric)
+    return name[0].upper() + name[1:]
 
 
 def _cells(cells: pl.DataFrame) -> Table:
@@ -161,7 +195,7 @@ def stages_section(
     blocks.append(Text(f"{_STAGES} Brackets hold {level:.0%} intervals."))
     for yardstick, name in (("corrected", "corrected labels"), ("stage", "the stage's labels")):
         found = curve.filter(metric=metric, tested_on=yardstick)
-        title = f"{metric_name(metric).capitalize()} in %, tested on {name}"
+        title = f"{metric_title(metric)} in %, tested on {name}"
         blocks.append(_by_share(found, sure, title))
     blocks.append(_by_share(counts, lambda row: f"{row['left']:,}", "Errors left"))
     return Section("The metric while labels are cleaned", blocks)
@@ -177,7 +211,7 @@ def _first_stages(counts: pl.DataFrame) -> list[str]:
     ]
 
 
-def _by_share(table: pl.DataFrame, write: Any, title: str) -> Table:  # a function of a row
+def _by_share(table: pl.DataFrame, write: Callable[[dict[str, Any]], str], title: str) -> Table:
     """Lay a long table out: a row a share, a column an order."""
     orders = table["order"].unique(maintain_order=True).to_list()
     cells = {(row["order"], row["share"]): write(row) for row in table.iter_rows(named=True)}
@@ -201,29 +235,44 @@ def comparison_section(found: Comparison, chart: Image | None) -> Section:
     blocks: list[Block] = [Points([line.replace("**", "") for line in comparison_findings(found)])]
     if chart is not None:
         blocks.append(chart)
-    blocks += [_ranks(found, top) for top in found.accuracy["top"].unique().sort()]
+    for top in found.accuracy["top"].unique().sort():
+        blocks.append(_by_variant(found, top, _accuracy, f"Top-{top} accuracy, in %"))
+        blocks.append(_by_variant(found, top, _rank, f"Rank by top-{top} accuracy"))
     if found.draws:
         blocks.append(
             Text(
-                f"Accuracy in %, then the rank, each with its {found.level:.0%} interval from "
-                f"{found.draws:,} draws of the items, seed {found.seed}; a rank without one is "
-                "sure. ! marks a rank that changed beyond noise. Intervals cover the choice of "
-                "items, not the training of the models."
+                f"Brackets hold the middle {found.level:.0%} of {found.draws:,} draws of items, "
+                f"seed {found.seed}; a rank without brackets is the same in all of these. ! marks "
+                "a rank that changed beyond noise. Intervals cover the choice of items, not the "
+                "training of the models."
             )
         )
     return Section("Models under each version of the labels", blocks)
 
 
-def _ranks(found: Comparison, top: int) -> Table:
+def _by_variant(
+    found: Comparison, top: int, write: Callable[[dict[str, Any]], str], title: str
+) -> Table:
+    """Lay the accuracies out: a row a model, a column a version of the labels."""
     rows = found.accuracy.filter(top=top)
     variants = rows["variant"].unique(maintain_order=True).to_list()
     models = rows.filter(variant=variants[0])["model"].to_list()
-    cells = {
-        (row["variant"], row["model"]): accuracy_cell(row).replace("**", "")
-        for row in rows.to_dicts()
-    }
+    cells = {(row["variant"], row["model"]): write(row) for row in rows.iter_rows(named=True)}
     table = [[model, *(cells[name, model] for name in variants)] for model in models]
-    return Table(["model", *variants], table, range(1, len(variants) + 1), f"Top-{top}")
+    return Table(["model", *variants], table, range(1, len(variants) + 1), title)
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    value = f"{100 * row['accuracy']:.2f}"
+    known = row["low"] is not None
+    return f"{value} ({100 * row['low']:.1f} to {100 * row['high']:.1f})" if known else value
+
+
+def _rank(row: dict[str, Any]) -> str:
+    text = f"{row['rank']:g}"
+    if row["rank_low"] is not None and row["rank_low"] != row["rank_high"]:
+        text += f" ({row['rank_low']:g} to {row['rank_high']:g})"
+    return f"{text} !" if row["beyond_noise"] else text
 
 
 def sure(row: Mapping[str, Any], sign: str = "") -> str:

@@ -17,9 +17,15 @@ import msgspec
 
 from labelfix.atomic import replacing
 from labelfix.decisions import corrections
-from labelfix.errors import InputError, Problem
+from labelfix.errors import InputError, Problem, RunError
 from labelfix.report.document import Document, Image, Made, Section, Undone, to_html, to_markdown
-from labelfix.report.measured import comparison_section, gain_section, metric_name, stages_section
+from labelfix.report.measured import (
+    comparison_section,
+    gain_in_short,
+    gain_section,
+    metric_title,
+    stages_section,
+)
 from labelfix.review import reviewed
 from labelfix.review.pictures import pictures_of
 from labelfix.review.queue import open_queue
@@ -202,7 +208,7 @@ def _read(run: Run, options: ReportOptions) -> _Material:
         context=options.context,
         least_context_px=options.least_context_px,
     )
-    said += [text for kind in measured for text in _warnings(run, kind, measured[kind])]
+    said += [text for kind in measured for text in _warnings(shown, kind, measured[kind])]
     return _Material(run, shown, measured, [*run.info.warnings, *said])
 
 
@@ -216,13 +222,28 @@ def _pictures(run: Run, root: Path | None) -> tuple[Pictures | None, list[str]]:
         return None, [f"No picture is shown: {error}"]
 
 
-def _warnings(run: Run, kind: Kind, found: Measured) -> list[str]:
-    """Repeat what was said of a measure, and say if it is of another run."""
+def _warnings(shown: Shown, kind: Kind, found: Measured) -> list[str]:
+    """Repeat what was said of a measure, and say if it is not of this run as it stands."""
+    said = [*found.record.warnings]
     other = found.record.options.get("run")
-    said = [f"{_TITLES[kind]}: {text}" for text in found.record.warnings]
-    if other is not None and Path(other).name != run.path.resolve().name:
-        said.append(f"{_TITLES[kind]}: measured on another run, {other}")
-    return said
+    if other is not None and _is_of_other_data(Path(other), shown.run):
+        said.append(f"measured on a run on other data, {other}")
+    elif other is not None and kind == "gain" and not shown.boxes:
+        then = found.tables["changes"].select("relabelled", "removed").sum().sum_horizontal()[0]
+        if then != shown.changed_items:
+            now = f"now {shown.changed_items:,} are"
+            said.append(
+                f"when it was measured, {then:,} items were corrected, {now}; evaluate again"
+            )
+    return [f"{_TITLES[kind]}: {text}" for text in said]
+
+
+def _is_of_other_data(path: Path, run: Run) -> bool:
+    """Say whether a run is there that is on other data; one that is gone may be any."""
+    try:
+        return open_run(path).info.dataset.fingerprint != run.info.dataset.fingerprint
+    except RunError:
+        return False
 
 
 def _document(material: _Material) -> Document:
@@ -238,9 +259,9 @@ def _document(material: _Material) -> Document:
 
 
 def _gained(material: _Material) -> Sequence[str]:
-    """Take the first sentence of what was gained."""
+    """Say what was gained, if it was measured."""
     gain = material.measured.get("gain")
-    return () if gain is None else gain.record.findings[:1]
+    return () if gain is None else (gain_in_short(gain.tables),)
 
 
 def _numbers(material: _Material) -> list[tuple[str, str, str]]:
@@ -253,8 +274,9 @@ def _numbers(material: _Material) -> list[tuple[str, str, str]]:
             100 * cells.filter(metric=metric, trained_on=one, tested_on=one)["value"][0]
             for one in ("original", "corrected")
         )
-        name = metric_name(metric).capitalize()
-        numbers.append((name, f"{first:.1f} → {last:.1f}", "original → corrected labels, in %"))
+        numbers.append(
+            (metric_title(metric), f"{first:.1f} → {last:.1f}", "original → corrected labels, in %")
+        )
     return numbers
 
 

@@ -75,6 +75,11 @@ class Shown:
         return self.made.table.height + self.made.marks.height
 
     @property
+    def changed_items(self) -> int:
+        """How many items any of them is about."""
+        return pl.concat([self.made.table["item_id"], self.made.marks["item_id"]]).n_unique()
+
+    @property
     def contested(self) -> int:
         """How many things reviewers disagree on, and nobody settled."""
         names = self.made.conflicts["reviewers"].to_list()
@@ -175,10 +180,10 @@ def _left(shown: Shown) -> str:
     if not shown.status.left:
         return "Everything in the queue is decided."
     if not estimate.audited_beyond:
-        return "Nobody looked at the random audit slice yet, so how many are left is not known."
+        return "How many errors are left is not known yet: too little of the audit slice is seen."
     return (
-        f"From {estimate.audited:,} random ones that were looked at besides: between {low:,} and "
-        f"{high:,} errors are still left ({estimate.confidence:.0%} confidence)."
+        f"Between {low:,} and {high:,} errors are still left, by an audit of "
+        f"{estimate.audited:,} random ones ({estimate.confidence:.0%} confidence)."
     )
 
 

@@ -1,0 +1,419 @@
+"""The report on a whole loop: what it says is so, in HTML as in Markdown, whatever the names."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import warnings
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from labelfix.cli import main
+from labelfix.decisions import DecisionLog, Mark, State, decide, new_decision
+from labelfix.errors import InputError, LabelfixWarning
+from labelfix.evaluate.compare import LabelSets, compare_models
+from labelfix.report.document import plain
+from labelfix.review.queue import open_queue
+from labelfix.review.reporting import ReportOptions, make_report
+from labelfix.run import FindOptions, find, open_run
+from labelfix.run.comparison import write_comparison
+from labelfix.run.gain import GainOptions, evaluate
+from labelfix.run.measured import read_measured
+from labelfix.run.stages import stages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from conftest import Paint
+
+NASTY = "<script>alert(1)<|script>`x`|*y*"
+"""A class, as a folder can be called."""
+OTHER = "[a](javascript:b)\n# c"
+FILE = "<img src=x onerror=alert(1)>|`{}`.png"
+REVIEWER = "<b>ann</b>|`z`"
+
+
+def decide_all(path: Path, say: Mapping[str, Any], reviewer: str = "ann") -> None:
+    """Decide every issue: as `say` does by kind, `keep` where it does not."""
+    run = open_run(path)
+    log = DecisionLog(path / "decisions.jsonl", run.info.dataset.fingerprint)
+    common: dict[str, Any] = {
+        "reviewer": reviewer,
+        "fingerprint": run.info.dataset.fingerprint,
+        "seconds": 2.5,
+    }
+    for issue in open_queue(run).table.iter_rows(named=True):
+        action = say.get(issue["kind"], "keep") if issue["flagged"] else "keep"
+        log.append(decide(issue, action, **common))
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its tags, attributes and cells."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
+        self.cells: list[str] = []
+        self._open = False
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag in ("td", "th", "h1", "h2", "li"):
+            self._open = True
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open &= tag not in ("td", "th", "h1", "h2", "li")
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.cells[-1] += data
+
+
+def rows(markdown: str) -> list[list[str]]:
+    """Cells of all tables, as Markdown tells them apart."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="session")
+def looped(tmp_path_factory: pytest.TempPathFactory, paint: Paint) -> Path:
+    """A whole small loop on nastily named classes, files and people; the run is `run` in it."""
+    folder = tmp_path_factory.mktemp("looped")
+    for number, name in enumerate((NASTY, OTHER)):
+        for one in range(20):
+            true = 1 - number if one == 0 else number
+            paint(folder / "images" / name / FILE.format(one), seed=100 * true + one % 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LabelfixWarning)
+        options = FindOptions(
+            path=str(folder / "images"), model="pixels+logistic", folds=2, duplicates=None
+        )
+        run = find(options, folder / "run", command=("labelfix", "find", FILE))
+        decide_all(run.path, {"mislabeled": "accept"}, REVIEWER)
+        measured = GainOptions(
+            run=str(run.path),
+            model="pixels+logistic",
+            seeds=1,
+            draws=20,
+            parts=(1, 0, 1),
+            duplicates=None,
+        )
+        evaluate(measured, run.path / "gain", command=("labelfix", "evaluate", "RUN"))
+        stages(measured, (0.0, 0.5, 1.0), run.path / "stages")
+    compare_some(run.path / "comparison", draws=20)
+    return folder
+
+
+def compare_some(out: Path, draws: int) -> Any:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 90)
+    given = np.where(rng.random(90) < 0.2, (truth + 1) % 3, truth)
+    answers = {
+        f"<i>|{name}": np.where(rng.random(90) < share, truth, rng.integers(0, 3, 90))
+        for name, share in (("1", 0.9), ("2", 0.7))
+    }
+    versions = {"original": LabelSets.of(given), "mine|<u>": LabelSets.of(truth)}
+    found = compare_models(answers, versions, draws=draws)
+    write_comparison(found, out, command=("labelfix", "compare"))
+    return found
+
+
+@pytest.fixture
+def loop(looped: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(looped / "run", tmp_path / "run")
+
+
+def test_the_same_material_gives_the_same_bytes(loop: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_report(loop, tmp_path / name)
+    again = contents(tmp_path / "a")
+    assert again == contents(tmp_path / "b")
+    make_report(loop, tmp_path / "a")
+    assert contents(tmp_path / "a") == again
+
+
+def test_the_page_needs_no_other_file_and_runs_nothing(loop: Path) -> None:
+    page = Page(make_report(loop))
+    assert not page.tags & {"script", "i", "b", "u", "iframe", "link", "a"}
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    addresses = [value for name, value in page.attributes if name in ("src", "href", "srcset")]
+    assert addresses
+    assert all(one.startswith("data:image/") for one in addresses)
+
+
+def test_names_do_not_break_the_markdown(loop: Path) -> None:
+    text = make_report(loop).with_name("report.md").read_text(encoding="utf-8")
+    prose = re.sub(r"^(`{3,})\n.*?\n\1$", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert "<" not in prose
+    assert not re.search(r"(?<!\\)`", prose)
+    assert not re.search(r"(?<!\\)\]\(javascript", prose)
+    assert "# c" not in text.splitlines()
+    width = 0
+    for line in text.splitlines():
+        cells = len(re.split(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        assert not (width and cells) or cells == width, line
+        width = cells
+    assert plain(NASTY) in text
+    assert plain(REVIEWER) in text
+
+
+def test_both_pages_say_the_same(loop: Path) -> None:
+    page = make_report(loop)
+    text = page.with_name("report.md").read_text(encoding="utf-8")
+    said = {cell for row in rows(text) for cell in row}
+    said |= {line[2:] for line in text.splitlines() if line.startswith("- ")}
+    said |= {line.lstrip("# ") for line in text.splitlines() if line.startswith("#")}
+    cells = [" ".join(cell.split()) for cell in Page(page).cells]
+    short = [cell for cell in cells if cell and "Place " not in cell and "Trained on" not in cell]
+    assert len(short) > 50
+    assert [cell for cell in short if plain(cell) not in said] == []
+
+
+def test_every_picture_of_the_markdown_is_there_and_no_other(loop: Path) -> None:
+    folder = make_report(loop).parent
+    for cards in (24, 1):
+        make_report(loop, options=ReportOptions(cards=cards))
+        text = (folder / "report.md").read_text(encoding="utf-8")
+        named = re.findall(r"\]\((pictures/[^)]+)\)", text)
+        there = [one.relative_to(folder).as_posix() for one in (folder / "pictures").iterdir()]
+        assert sorted(named) == sorted(there)
+    assert len(named) <= 3 + 2  # the charts, and a card of either sort
+
+
+def test_totals_are_those_of_the_log(loop: Path) -> None:
+    run = open_run(loop)
+    changed = int((run.issues["flagged"] & (run.issues["kind"] == "mislabeled")).sum())
+    assert changed > 0
+    found = rows(make_report(loop).with_name("report.md").read_text(encoding="utf-8"))
+    assert ["class changed", str(changed)] in found
+    assert [plain(REVIEWER), "40"] in found
+    (line,) = [row for row in found if row[0] == "mislabeled" and len(row) == 6]
+    assert line[3:] == [line[1], str(changed), "2.5"]
+    pairs = [int(row[2]) for row in found if row[0] in (plain(NASTY), plain(OTHER)) and row[2:]]
+    assert changed in (sum(pairs), sum(pairs[:2]))
+
+
+def test_the_cells_of_the_gain_are_those_that_were_measured(loop: Path) -> None:
+    cells = pl.read_csv(loop / "gain" / "cells.csv").filter(metric="accuracy")
+    found = rows(make_report(loop).with_name("report.md").read_text(encoding="utf-8"))
+    for train in ("original", "corrected"):
+        (line,) = [row for row in found if row[0] == f"trained on {train} labels"]
+        values = cells.filter(trained_on=train)["value"]
+        assert [float(cell.split()[0]) for cell in line[1:]] == pytest.approx(
+            [100 * value for value in values], abs=0.051
+        )
+
+
+def test_items_on_which_the_models_differ_are_shown_surest_first(loop: Path) -> None:
+    answers = pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c"],
+            "original_label": ["007", "1", "1"],
+            "corrected_label": ["1", None, "1"],
+            "trained_on_original": ["007", "1", "1"],
+            "share_original": [0.6, 1.0, 1.0],
+            "trained_on_corrected": ["1", "007", "1"],
+            "share_corrected": [0.8, 1.0, 1.0],
+        }
+    )
+    answers.write_csv(loop / "gain" / "answers.csv")
+    text = make_report(loop).with_name("report.md").read_text(encoding="utf-8")
+    section = text.partition("## Where the two models differ")[2].partition("\n## ")[0]
+    assert "answer 2 of 3 test items differently" in section
+    assert "the second is right in 1 of these, the first in 0" in section
+    listed = rows(section)[2:]
+    assert [row[-1] for row in listed] == ["b", "a"]
+    assert listed[0][0] == "1 → **removed**"
+    assert listed[1][0] == "007 → **1**"
+    assert "Trained on original labels: 007 (60% of seeds)" in listed[1][1]
+
+
+def test_what_was_not_done_is_said_with_the_command_that_does_it(class_run: Path) -> None:
+    text = make_report(class_run).with_name("report.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("labelfix ")]
+    assert [words[1] for words in commands] == [
+        "review",
+        "review",
+        "evaluate",
+        "stages",
+        "compare",
+    ]
+    assert all(str(class_run) in " ".join(words) for words in commands)
+
+
+def test_without_images_there_is_a_report_without_pictures(class_run: Path) -> None:
+    decide_all(class_run, {"mislabeled": "accept"})
+    images = open_run(class_run).info.dataset.root
+    assert images is not None
+    info = (class_run / "run.json").read_text()
+    (class_run / "run.json").write_text(info.replace(images, images + "-gone"))
+    page = make_report(class_run)
+    assert "No picture is shown" in page.read_text(encoding="utf-8")
+    assert not list((page.parent / "pictures").iterdir())
+    make_report(class_run, options=ReportOptions(root=Path(images)))
+    assert "No picture is shown" not in page.read_text(encoding="utf-8")
+    assert list((page.parent / "pictures").iterdir())
+    with pytest.raises(InputError, match="no such folder"):
+        make_report(class_run, options=ReportOptions(root=Path(images + "-gone")))
+
+
+def test_boxes_are_shown_before_and_after(box_run: Path) -> None:
+    say = {"wrong_class": "accept", "spurious": "accept", "missing": "accept"}
+    decide_all(box_run, say)
+    folder = make_report(box_run).parent
+    found = rows((folder / "report.md").read_text(encoding="utf-8"))
+    for action in ("class changed", "box added", "deleted"):
+        assert [action, "1"] in found
+    pictures = {row[2]: row[0] for row in found if len(row) == 4 and row[0].startswith("![")}
+    assert set(pictures) == {"class changed", "box added", "deleted"}
+    expected = {
+        "class changed": (True, True),
+        "box added": (False, True),
+        "deleted": (True, False),
+    }
+    for action, picture in pictures.items():
+        path = folder / picture.partition("](")[2].rstrip(")")
+        before, after = list(ET.fromstring(path.read_bytes()))[1:]
+        assert (_is_drawn(before), _is_drawn(after)) == expected[action]
+
+
+def _is_drawn(panel: ET.Element) -> bool:
+    """Whether a panel shows the box that it is about, and not only others."""
+    lines = [one for one in panel.iter("{http://www.w3.org/2000/svg}rect") if one.get("stroke")]
+    return any(one.get("stroke-width") == "2.5" and one.get("stroke") != "#fff" for one in lines)
+
+
+def test_a_box_that_is_moved_and_renamed_is_one_card(box_run: Path) -> None:
+    run = open_run(box_run)
+    log = DecisionLog(box_run / "decisions.jsonl", run.info.dataset.fingerprint)
+    first = run.annotations.row(0, named=True)
+    names = {"item_id": first["item_id"], "annotation_id": first["annotation_id"]}
+    common: dict[str, Any] = {
+        "reviewer": "ann",
+        "fingerprint": run.info.dataset.fingerprint,
+        "before": State(first["label"], (60, 80, 210, 200)),
+    }
+    log.append(new_decision("set_label", after=State("dish"), **names, **common))
+    log.append(new_decision("set_box", after=State(box=(10, 20, 300, 200)), **names, **common))
+    found = rows(make_report(box_run).with_name("report.md").read_text(encoding="utf-8"))
+    cards = [row for row in found if row[0].startswith("![")]
+    assert [row[1:3] for row in cards] == [["cup → **dish**", "class changed, box moved"]]
+
+
+def test_what_reviewers_disagree_on_waits_for_a_word(class_run: Path) -> None:
+    run = open_run(class_run)
+    log = DecisionLog(class_run / "decisions.jsonl", run.info.dataset.fingerprint)
+    issue = open_queue(run).table.row(0, named=True)
+    data = run.info.dataset.fingerprint
+    log.append(decide(issue, "accept", reviewer="ann", fingerprint=data))
+    log.append(decide(issue, "keep", reviewer="bob", fingerprint=data))
+    page = make_report(class_run).with_name("report.md")
+    assert "on 1 more the reviewers disagree" in page.read_text(encoding="utf-8")
+    assert ["class changed", "1"] not in rows(page.read_text(encoding="utf-8"))
+    make_report(class_run, options=ReportOptions(prefer=("ann",)))
+    assert "disagree, and" not in page.read_text(encoding="utf-8")
+    assert ["class changed", "1"] in rows(page.read_text(encoding="utf-8"))
+
+
+def test_marks_are_corrections_too(class_run: Path) -> None:
+    run = open_run(class_run)
+    log = DecisionLog(class_run / "decisions.jsonl", run.info.dataset.fingerprint)
+    table = open_queue(run).table
+    said = (Mark("none_of_the_classes"), Mark("multi_label", ("red", "blue")))
+    for row, mark in enumerate(said):
+        issue, data = table.row(row, named=True), run.info.dataset.fingerprint
+        log.append(decide(issue, "mark", mark=mark, reviewer="ann", fingerprint=data))
+    text = make_report(class_run).with_name("report.md").read_text(encoding="utf-8")
+    assert ["marked: none of the classes", "1"] in rows(text)
+    assert "→ **none of the classes**" in text
+    assert "→ **red + blue**" in text
+
+
+def test_a_gain_that_decisions_overtook_is_called_old(loop: Path) -> None:
+    assert "evaluate again" not in make_report(loop).read_text(encoding="utf-8")
+    run = open_run(loop)
+    log = DecisionLog(loop / "decisions.jsonl", run.info.dataset.fingerprint)
+    issue, data = open_queue(run).table.row(-1, named=True), run.info.dataset.fingerprint
+    mark = Mark("none_of_the_classes")
+    log.append(decide(issue, "mark", mark=mark, reviewer=REVIEWER, fingerprint=data))
+    assert "evaluate again" in make_report(loop).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("draws", [0, 20])
+def test_tables_come_back_as_they_were_written(tmp_path: Path, draws: int) -> None:
+    found = compare_some(tmp_path / "out", draws)
+    again = read_measured(tmp_path / "out", "comparison")
+    for name, table in found.tables().items():
+        assert_frame_equal(again.tables[name], table, check_dtypes=False)
+
+
+def test_a_comparison_without_intervals_is_shown_without(loop: Path, tmp_path: Path) -> None:
+    compare_some(tmp_path / "out", 0)
+    options = ReportOptions(comparison=tmp_path / "out")
+    text = make_report(loop, options=options).with_name("report.md").read_text(encoding="utf-8")
+    section = text.partition("## Models under")[2].partition("\n## ")[0]
+    (line, *_) = [row for row in rows(section) if row[0] == plain("<i>|1")]
+    assert all(re.fullmatch(r"\d+\.\d\d", cell) for cell in line[1:])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda gain: (gain / "gain.json").unlink(), "no gain.json"),
+        (lambda gain: (gain / "gain.json").write_text("{"), "damaged"),
+        (lambda gain: (gain / "cells.csv").unlink(), "damaged"),
+        (
+            lambda gain: (gain / "gain.json").write_text(
+                (gain / "gain.json")
+                .read_text()
+                .replace('"schema_version": 1', '"schema_version": 9')
+            ),
+            "files of version 9",
+        ),
+    ],
+)
+def test_a_folder_that_holds_no_result_is_refused(
+    loop: Path, damage: Callable[[Path], object], said: str
+) -> None:
+    damage(loop / "gain")
+    with pytest.raises(InputError, match=said):
+        make_report(loop, options=ReportOptions(gain=loop / "gain"))
+
+
+def test_a_folder_of_other_files_is_left_alone(class_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="other files"):
+        make_report(class_run, tmp_path / "mine")
+    assert [one.name for one in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_the_command_writes_both(
+    class_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["report", str(class_run), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert str(out / "report.html") in said
+    assert str(out / "report.md") in said
+    assert main(["report", str(class_run), "--gain", str(tmp_path / "none")]) == 2
