@@ -205,6 +205,9 @@ def test_nan_is_kept_apart_and_told() -> None:
     assert row["margin"] == pytest.approx(fine["margin"])
     with pytest.warns(LabelfixWarning, match=r"1 items were NaN or infinite \(row 7\)"):
         tracker.issues(labels)
+    named = told(logits, labels, Tracker(dataset(labels)))
+    with pytest.warns(LabelfixWarning, match=r"NaN or infinite \('7.png'\)"):
+        named.issues(dataset(labels))
 
 
 def test_a_nan_loss_of_the_loop_is_told_though_the_logits_are_fine() -> None:

@@ -613,11 +613,11 @@ class Tracker:
         said = []
         if never := int((counts.seen[rows] == 0).sum()):
             said.append(f"{never} of {len(rows)} items were never seen in training")
-        broken = np.flatnonzero(counts.broken[rows])
+        broken = rows[counts.broken[rows] > 0]
         if len(broken):
             said.append(
                 f"logits or loss of {len(broken)} items were NaN or infinite "
-                f"({name_rows(broken)}): look whether they can be read"
+                f"({self._named(broken)}): look whether they can be read"
             )
         if isinstance(data, Dataset) and data.class_names == names:
             seen = counts.label[rows]
@@ -628,6 +628,13 @@ class Tracker:
             said.append(f"labels of {changed} items changed during the training")
         for text in said:
             warnings.warn(text, LabelfixWarning, stacklevel=4)
+
+    def _named(self, rows: NDArray[np.int64], most: int = 5) -> str:
+        """Say which items, in a message that stays short."""
+        if self.item_ids is None:
+            return name_rows(rows, most)
+        shown = ", ".join(repr(self.item_ids[row]) for row in rows[:most])
+        return shown + (f" and {len(rows) - most} more" if len(rows) > most else "")
 
     def _check_seen(self) -> None:
         self.flush()
