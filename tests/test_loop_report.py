@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from conftest import Paint
 
+    from labelfix.decisions import Action
+
 NASTY = "<script>alert(1)<|script>`x`|*y*"
 """A class, as a folder can be called."""
 OTHER = "[a](javascript:b)\n# c"
@@ -41,7 +43,7 @@ FILE = "<img src=x onerror=alert(1)>|`{}`.png"
 REVIEWER = "<b>ann</b>|`z`"
 
 
-def decide_all(path: Path, say: Mapping[str, Any], reviewer: str = "ann") -> None:
+def decide_all(path: Path, say: Mapping[str, Action], reviewer: str = "ann") -> None:
     """Decide every issue: as `say` does by kind, `keep` where it does not."""
     run = open_run(path)
     log = DecisionLog(path / "decisions.jsonl", run.info.dataset.fingerprint)
@@ -51,7 +53,7 @@ def decide_all(path: Path, say: Mapping[str, Any], reviewer: str = "ann") -> Non
         "seconds": 2.5,
     }
     for issue in open_queue(run).table.iter_rows(named=True):
-        action = say.get(issue["kind"], "keep") if issue["flagged"] else "keep"
+        action: Action = say.get(issue["kind"], "keep") if issue["flagged"] else "keep"
         log.append(decide(issue, action, **common))
 
 
@@ -224,6 +226,21 @@ def test_the_cells_of_the_gain_are_those_that_were_measured(loop: Path) -> None:
         )
 
 
+def test_a_gain_in_map_is_shown_as_far_as_it_goes(loop: Path) -> None:
+    (loop / "gain" / "answers.csv").unlink()
+    for name in ("cells", "effects"):
+        path = loop / "gain" / f"{name}.csv"
+        table = pl.read_csv(path)
+        known = pl.col("metric") == "accuracy"  # no box of that size: no number
+        values = [pl.when(known).then(pl.col(one)).alias(one) for one in ("value", "low", "high")]
+        names = pl.col("metric").replace({"accuracy": "mAP", "balanced_accuracy": "AP75"})
+        table.with_columns(*values, names).write_csv(path)
+    text = make_report(loop).with_name("report.md").read_text(encoding="utf-8")
+    assert "Where the two models differ" not in text
+    assert re.search(r"- mAP: [\d.]+ → [\d.]+ ", text)
+    assert ["AP75", "", "", "", "", ""] in rows(text)
+
+
 def test_items_on_which_the_models_differ_are_shown_surest_first(loop: Path) -> None:
     answers = pl.DataFrame(
         {
@@ -278,8 +295,7 @@ def test_without_images_there_is_a_report_without_pictures(class_run: Path) -> N
 
 
 def test_boxes_are_shown_before_and_after(box_run: Path) -> None:
-    say = {"wrong_class": "accept", "spurious": "accept", "missing": "accept"}
-    decide_all(box_run, say)
+    decide_all(box_run, {"wrong_class": "accept", "spurious": "accept", "missing": "accept"})
     folder = make_report(box_run).parent
     found = rows((folder / "report.md").read_text(encoding="utf-8"))
     for action in ("class changed", "box added", "deleted"):

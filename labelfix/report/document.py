@@ -259,8 +259,8 @@ def _written(block: Block, pictures: _Folder) -> Iterator[str]:
             yield pictures.add(block)
         case Made(title, facts):
             yield f"### {plain(title)}"
-            for name, text in facts.items():
-                yield _code(text) if name == "Command" else f"- {plain(name)}: {plain(text)}"
+            yield _code(facts["Command"]) if "Command" in facts else ""
+            yield _points([f"{name}: {text}" for name, text in facts.items() if name != "Command"])
         case Undone(text, command):
             yield plain(text)
             yield _code(command)

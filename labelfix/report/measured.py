@@ -108,15 +108,21 @@ def gain_in_short(tables: Mapping[str, pl.DataFrame]) -> str:
     )
     return (
         f"{metric_title(metric)}: {first:.1%} with original labels throughout, {last:.1%} with "
-        f"corrected ones, {gain} points. Better test labels alone make {test}; training on corrected labels "
-        f"makes {training}, measured by the corrected ones."
+        f"corrected ones, {gain} points. Better test labels alone make {test}; training on "
+        f"corrected labels makes {training}, measured by the corrected ones."
     )
 
 
 def metric_title(metric: str) -> str:
-    """Write a metric at the start of a sentence."""
+    """Write a metric at the start of a sentence.
+
+    Examples
+    --------
+    >>> metric_title("accuracy"), metric_title("mAP")
+    ('Accuracy', 'mAP')
+    """
     name = metric_name(metric)
-    return name[0].upper() + name[1:]
+    return name.capitalize() if name.islower() else name
 
 
 def _cells(cells: pl.DataFrame) -> Table:
@@ -242,7 +248,7 @@ def comparison_section(found: Comparison, chart: Image | None) -> Section:
         blocks.append(
             Text(
                 f"Brackets hold the middle {found.level:.0%} of {found.draws:,} draws of items, "
-                f"seed {found.seed}; a rank without brackets is the same in all of these. ! marks "
+                f"seed {found.seed}; a rank without brackets is alone in its interval. ! marks "
                 "a rank that changed beyond noise. Intervals cover the choice of items, not the "
                 "training of the models."
             )

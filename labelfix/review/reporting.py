@@ -340,7 +340,7 @@ def _made_with(found: Measured) -> dict[str, str]:
     options = {
         name: value
         for name, value in record.options.items()
-        if value not in (None, (), [], {}, False) and name not in ("run", "original", "corrected")
+        if value is not None and value is not False and value not in ([], {})
     }
     return {
         **({"Command": shlex.join(record.command)} if record.command else {}),

@@ -176,15 +176,26 @@ def _corrected(shown: Shown) -> str:
 
 def _left(shown: Shown) -> str:
     estimate = shown.status.estimate
-    low, high = estimate.left
     if not shown.status.left:
         return "Everything in the queue is decided."
     if not estimate.audited_beyond:
         return "How many errors are left is not known yet: too little of the audit slice is seen."
     return (
-        f"Between {low:,} and {high:,} errors are still left, by an audit of "
-        f"{estimate.audited:,} random ones ({estimate.confidence:.0%} confidence)."
+        f"{_range(estimate.left)} errors are still left, by an audit of {estimate.audited:,} "
+        f"random ones ({estimate.confidence:.0%} confidence)."
     )
+
+
+def _range(ends: tuple[int, int]) -> str:
+    """Write an interval of counts.
+
+    Examples
+    --------
+    >>> _range((3, 3)), _range((3, 1200))
+    ('3', '3 to 1,200')
+    """
+    low, high = ends
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def review_section(shown: Shown) -> Section:
@@ -234,13 +245,12 @@ def _agreement(one: Agreement) -> list[str]:
 
 def _audit(shown: Shown) -> list[str]:
     told, estimate = shown.status, shown.status.estimate
-    low, high = estimate.errors
     lines = [
         f"{told.left:,} are not decided ({told.skipped:,} skipped, {told.flagged:,} flagged for "
         f"another look); reviewers disagree on {told.conflicts:,}.",
         f"Audit: of a random slice of {estimate.slice:,}, {estimate.audited:,} were looked at, "
-        f"{estimate.wrong:,} wrong. In the whole set that makes {low:,} to {high:,} errors, found "
-        f"or not ({estimate.confidence:.0%} confidence, Clopper and Pearson).",
+        f"{estimate.wrong:,} wrong. In the whole set that makes {_range(estimate.errors)} errors, "
+        f"found or not ({estimate.confidence:.0%} confidence, Clopper and Pearson).",
     ]
     return [*lines, f"Stopping is {'' if told.may_stop else 'not '}justified: {told.why}."]
 
