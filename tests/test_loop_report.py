@@ -365,6 +365,31 @@ def test_marks_are_corrections_too(class_run: Path) -> None:
     assert "→ **red + blue**" in text
 
 
+def test_what_is_to_go_is_shown_as_well(class_run: Path) -> None:
+    run = open_run(class_run)
+    log = DecisionLog(class_run / "decisions.jsonl", run.info.dataset.fingerprint)
+    issue, data = open_queue(run).table.row(0, named=True), run.info.dataset.fingerprint
+    log.append(decide(issue, "delete", reviewer="ann", fingerprint=data))
+    text = make_report(class_run).with_name("report.md").read_text(encoding="utf-8")
+    assert ["deleted", "1"] in rows(text)
+    assert f"{issue['given_label']} → **deleted**" in text
+
+
+def test_a_table_has_a_report_as_well(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    code = rng.integers(0, 2, 40)
+    wrong = np.where(np.arange(40) < 2, 1 - code, code)
+    table = pl.DataFrame({"id": range(40), "x": code + rng.normal(0, 0.1, 40), "label": wrong})
+    table.write_csv(tmp_path / "t.csv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LabelfixWarning)
+        find(FindOptions(path=str(tmp_path / "t.csv"), model="knn", folds=2), tmp_path / "run")
+    decide_all(tmp_path / "run", {"mislabeled": "accept"})
+    page = make_report(tmp_path / "run")
+    assert "Items" in page.read_text(encoding="utf-8")
+    assert ["class changed", "2"] in rows(page.with_name("report.md").read_text(encoding="utf-8"))
+
+
 def test_a_gain_that_decisions_overtook_is_called_old(loop: Path) -> None:
     assert "evaluate again" not in make_report(loop).read_text(encoding="utf-8")
     run = open_run(loop)

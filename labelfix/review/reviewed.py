@@ -269,7 +269,8 @@ def corrections_section(shown: Shown) -> Section:
         many = count(shown.changes, "correction")
         blocks += [Text(f"{len(cards.cards):,} of {many}, each kind of change in turn."), cards]
     text = "This writes the corrected dataset into a new folder:"
-    blocks.append(Undone(text, f"labelfix apply {shown.command} --to FOLDER"))
+    prefer = "".join(f" --prefer {shlex.quote(name)}" for name in shown.prefer)
+    blocks.append(Undone(text, f"labelfix apply {shown.command} --to FOLDER{prefer}"))
     return Section(title, blocks)
 
 
@@ -301,29 +302,37 @@ def _pairs(shown: Shown) -> Table:
 
 
 def _class_cards(shown: Shown) -> Cards:
-    marks = shown.made.marks.join(
-        shown.run.annotations.select("annotation_id", given="label"),
-        on="annotation_id",
-        how="left",
-        maintain_order="left",
-    )
-    changes = pl.concat(
-        [
-            _changed_labels(shown).select("item_id", "given", now="label"),
-            marks.select(
-                "item_id",
-                "given",
-                now=pl.when(pl.col("mark") == "multi_label")
-                .then(pl.col("labels").list.join(" + "))
-                .otherwise(pl.col("mark").str.replace_all("_", " ")),
-            ),
-        ]
-    )
+    changes = _class_changes(shown)
     return Cards(
         [
             Card(item, given or "", now, _why(shown, item), _whole(shown, item))
             for item, given, now in _in_turn(changes, ["given", "now"], shown.cards).iter_rows()
         ]
+    )
+
+
+def _class_changes(shown: Shown) -> pl.DataFrame:
+    """Say of each item what was given, and what it is now: a class, several, or what became of it.
+
+    Columns item_id, given and now, corrections before marks, each in the order of the decisions.
+    """
+    became = {"delete": "deleted", "ignore": "to be ignored"}
+    changed = shown.made.table.select(
+        "item_id",
+        "annotation_id",
+        now=pl.coalesce("label", pl.col("action").replace_strict(became, default=None)),
+    )
+    marked = shown.made.marks.select(
+        "item_id",
+        "annotation_id",
+        now=pl.when(pl.col("mark") == "multi_label")
+        .then(pl.col("labels").list.join(" + "))
+        .otherwise(pl.col("mark").str.replace_all("_", " ")),
+    )
+    given = shown.run.annotations.select("annotation_id", given="label")
+    both = pl.concat([changed, marked])
+    return both.join(given, on="annotation_id", how="left", maintain_order="left").select(
+        "item_id", "given", "now"
     )
 
 
