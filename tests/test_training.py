@@ -386,6 +386,9 @@ def test_out_of_fold_predictions_are_joined_as_in_training() -> None:
     assert joined.train_pred_probs is not None
     np.testing.assert_array_equal(joined.train_pred_probs, tracker.mean_probs())
     assert tracker.issues(dataset(labels), held_out).equals(find_issues(dataset(labels), joined))
+    plain = tracker.predictions(dataset(labels), held_out.pred_probs.tolist())
+    assert plain.class_names == tuple("0123")
+    np.testing.assert_array_equal(plain.train_pred_probs, tracker.mean_probs())
     turned = Predictions(softmax(logits[0])[:, ::-1], tuple("3210"))
     seen = tracker.predictions(dataset(labels), turned).train_pred_probs
     assert seen is not None

@@ -389,7 +389,7 @@ class Tracker:
         rows: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
         return rows
 
-    def predictions(self, data: Any = None, out_of_fold: Predictions | None = None) -> Predictions:
+    def predictions(self, data: Any = None, out_of_fold: Any = None) -> Predictions:
         """Give what was seen as predictions for `labelfix.find_issues`.
 
         Parameters
@@ -398,8 +398,9 @@ class Tracker:
             The dataset to speak of: this one, a part of it, or in another order; found by item id.
             Anything else: the items of the tracker, in their order.
         out_of_fold
-            What a model says of items that it did not learn from: is joined by what was seen, as
-            `train_pred_probs`. None: what was seen is all there is.
+            What a model says of items that it did not learn from, `Predictions` or a matrix of
+            shape (n, K): is joined by what was seen, as `train_pred_probs`. None: what was seen is
+            all there is.
 
         Raises
         ------
@@ -417,19 +418,20 @@ class Tracker:
         self._warn(data, rows, names)
         if out_of_fold is None:
             return Predictions(probs, names, model="training")
-        if out_of_fold.class_names and sorted(out_of_fold.class_names) != sorted(names):
-            found = f"classes {', '.join(out_of_fold.class_names)}"
+        given = out_of_fold
+        if not isinstance(given, Predictions):
+            given = Predictions(np.asarray(given), names)
+        if given.class_names and sorted(given.class_names) != sorted(names):
+            found = f"classes {', '.join(given.class_names)}"
             raise InputError(Problem("out_of_fold", found, f"the tracker's: {', '.join(names)}"))
-        if len(out_of_fold.pred_probs) != len(rows):
-            found = f"{len(out_of_fold.pred_probs)} rows"
+        if len(given.pred_probs) != len(rows):
+            found = f"{len(given.pred_probs)} rows"
             raise InputError(Problem("out_of_fold", found, f"{len(rows)}, one an item"))
-        if out_of_fold.class_names:
-            probs = probs[:, [names.index(name) for name in out_of_fold.class_names]]
-        return replace(out_of_fold, train_pred_probs=probs)
+        if given.class_names:
+            probs = probs[:, [names.index(name) for name in given.class_names]]
+        return replace(given, train_pred_probs=probs)
 
-    def issues(
-        self, data: Any, out_of_fold: Predictions | None = None, **choices: Any
-    ) -> pl.DataFrame:
+    def issues(self, data: Any, out_of_fold: Any = None, **choices: Any) -> pl.DataFrame:
         """Rank all labels, most suspicious first.
 
         Parameters
