@@ -9,6 +9,7 @@ Everything below `/TOKEN/`. Reading: the page itself, `static/…`, `picture/ROW
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import socket
 from collections.abc import Awaitable, Callable
@@ -52,8 +53,8 @@ what an earlier page could not send."""
 LARGEST_REQUEST = 1 << 20
 """Bytes."""
 
-DECODERS = 3
-"""Pictures made at once: more would only take memory."""
+DECODERS = max(1, min(4, (os.cpu_count() or 2) // 2))
+"""Pictures made at once. The other cores are the browser's: it has the next one to draw."""
 
 _BOX = re.compile(r"(\d{1,6}),(\d{1,6}),(\d{1,6}),(\d{1,6})", re.ASCII)
 _HERE = Path(__file__).parent

@@ -38,35 +38,44 @@ const queue = new Queue(boot.page, pictureSize, (answer) => {
 
 // Longest side of a picture that fills the stage: few different sizes, so that they are kept.
 function pictureSize() {
-  const { clientWidth, clientHeight } = byId("stage");
-  const wanted = Math.max(clientWidth, clientHeight) * devicePixelRatio;
+  const wanted = Math.max(...stage.room) * devicePixelRatio;
   return [640, 960, 1280, 1600, 1920, 2560].find((size) => size >= wanted) ?? 3200;
 }
 
+let pressed = 0; // when the last key or button was
+for (const kind of ["keydown", "pointerup"]) {
+  addEventListener(kind, ({ timeStamp }) => (pressed = timeStamp), { capture: true });
+}
+
+// Note how long the next item took, from the key to the frame that shows it.
+function measure(key) {
+  const start = performance.now() - pressed < 1000 ? pressed : since;
+  requestAnimationFrame(() => setTimeout(() => performance.measure("labelfix:shown", { start, detail: key })));
+}
+
 async function show() {
-  const asked = performance.now();
   const entry = queue.current;
   if (!entry) {
     panel.renderEnd(progress);
-    stage.show({ key: null, picture: null }, null, [], null);
+    stage.show({ key: null, picture: null }, null, [], null, null);
     stage.corner.replaceChildren();
     return;
   }
   before = false;
   since = performance.now();
-  history.replaceState(null, "", `#${entry.key}`);
   const image = entry.picture ? queue.picture(entry) : null;
   const focus = focusOf(entry);
   byId("stage").setAttribute("aria-label", `Picture ${entry.name}`);
-  const shownNow = stage.show(entry, image, boxesOf(entry), focus);
-  if (isBoxes) stage.chosen = entry.subject;
+  const shownNow = stage.show(entry, image, boxesOf(entry), focus, isBoxes ? entry.subject : null);
   if (!entry.picture && entry.cells?.length) stage.holder.replaceChildren(cells(entry));
   render();
   await shownNow;
   if (queue.current?.key !== entry.key) return;
-  stage.render();
-  queue.prepare();
-  requestAnimationFrame(() => performance.measure("labelfix:shown", { start: asked, detail: entry.key }));
+  measure(entry.key);
+  setTimeout(() => {
+    queue.prepare();
+    if (queue.current === entry) history.replaceState(null, "", `#${entry.key}`); // for a reload
+  });
   const words = entry.given === null ? "" : `given ${nameOf(entry.given)}, `;
   say(`${entry.name}: ${words}${entry.acceptable ? `suggestion: ${acceptWords(entry)}` : "no suggestion"}. ${entry.evidence}`);
 }

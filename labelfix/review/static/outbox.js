@@ -53,7 +53,7 @@ export class Outbox {
     }
     this.waiting.push(request);
     this.on.change();
-    this.#flush();
+    setTimeout(() => this.#flush()); // what comes next is drawn first
     return request;
   }
 

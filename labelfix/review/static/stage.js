@@ -29,17 +29,18 @@ export class Stage {
     this.drawing = false;
     this.part = "all";
     this.pointers = new Map();
+    this.room = [element.clientWidth, element.clientHeight]; // asking each time would cost a layout
     this.shown = { overlays: true, predictions: false };
     this.#listen();
   }
 
   // ---- what is shown
 
-  async show(entry, image, boxes, focus) {
+  async show(entry, image, boxes, focus, chosen) {
     this.settle();
     this.entry = entry;
     this.boxes = boxes;
-    this.chosen = null;
+    this.chosen = chosen;
     this.editing = this.drawing = false;
     this.#drop();
     this.words.hidden = true;
@@ -96,16 +97,12 @@ export class Stage {
 
   // ---- zoom and pan
 
-  get #room() {
-    return [this.element.clientWidth, this.element.clientHeight];
-  }
-
   #onScreen([x1, y1, x2, y2]) {
     return Math.max(x2 - x1, y2 - y1) * this.view.scale;
   }
 
   fit() {
-    const [w, h] = this.#room;
+    const [w, h] = this.room;
     const scale = Math.min((w - 2 * MARGIN) / this.size[0], (h - 2 * MARGIN) / this.size[1], LARGEST_SCALE);
     this.#see(this.size[0] / 2, this.size[1] / 2, scale);
     this.fitted = true;
@@ -113,7 +110,7 @@ export class Stage {
 
   // Show a box so that it takes a share of the stage.
   zoomTo([x1, y1, x2, y2], share) {
-    const [w, h] = this.#room;
+    const [w, h] = this.room;
     const scale = Math.min((w * share) / (x2 - x1), (h * share) / (y2 - y1), CLOSEST);
     this.#see((x1 + x2) / 2, (y1 + y2) / 2, scale);
     this.fitted = false;
@@ -124,9 +121,9 @@ export class Stage {
     else this.fit();
   }
 
-  zoomBy(factor, x = this.#room[0] / 2, y = this.#room[1] / 2) {
+  zoomBy(factor, x = this.room[0] / 2, y = this.room[1] / 2) {
     const { view } = this;
-    const least = 0.5 * Math.min(this.#room[0] / this.size[0], this.#room[1] / this.size[1], 1);
+    const least = 0.5 * Math.min(this.room[0] / this.size[0], this.room[1] / this.size[1], 1);
     const scale = Math.min(Math.max(view.scale * factor, least), CLOSEST);
     const [px, py] = [view.x + x / view.scale, view.y + y / view.scale];
     this.view = { x: px - x / scale, y: py - y / scale, scale };
@@ -135,7 +132,7 @@ export class Stage {
   }
 
   #see(x, y, scale) {
-    const [w, h] = this.#room;
+    const [w, h] = this.room;
     this.view = { x: x - w / 2 / scale, y: y - h / 2 / scale, scale };
     this.render();
   }
@@ -185,7 +182,7 @@ export class Stage {
     if (box.gone) group.append(svg("path", { class: "line", d: `M${x1} ${y1}L${x2} ${y2}M${x2} ${y1}L${x1} ${y2}` }));
     const important = box.role === "issue" || box.role === "suggested" || isChosen;
     if (box.text && (important || (few && x2 - x1 > 28))) {
-      const ty = { suggested: Math.min(y2 + 15, this.#room[1] - 5), prediction: y2 - 4 }[box.role] ?? Math.max(y1 - 5, 13);
+      const ty = { suggested: Math.min(y2 + 15, this.room[1] - 5), prediction: y2 - 4 }[box.role] ?? Math.max(y1 - 5, 13);
       const tx = box.role === "prediction" ? x1 + 4 : Math.max(x1, 4);
       group.append(svg("text", { x: tx, y: ty }, box.text));
     }
@@ -215,7 +212,7 @@ export class Stage {
 
   async #fetchPatch() {
     const { x, y, scale } = this.view;
-    const [w, h] = this.#room;
+    const [w, h] = this.room;
     const x1 = Math.max(0, Math.floor(x)), y1 = Math.max(0, Math.floor(y));
     const x2 = Math.min(this.size[0], Math.ceil(x + w / scale));
     const y2 = Math.min(this.size[1], Math.ceil(y + h / scale));
@@ -285,7 +282,7 @@ export class Stage {
   // A box in the middle of what is seen, for whoever draws by keys.
   placeNew() {
     const { x, y, scale } = this.view;
-    const [w, h] = this.#room.map((length) => length / scale);
+    const [w, h] = this.room.map((length) => length / scale);
     const side = Math.min(w, h) / 4;
     const [cx, cy] = [clamp(x + w / 2, 0, this.size[0]), clamp(y + h / 2, 0, this.size[1])];
     const box = { box: [0, 0, 1, 1] };
@@ -315,7 +312,12 @@ export class Stage {
       this.zoomBy(Math.exp(-event.deltaY * notch * 0.0016), event.clientX - left, event.clientY - top);
     }, { passive: false });
     target.addEventListener("dblclick", () => this.toggleZoom(this.#boxOf(this.chosen)?.box));
-    new ResizeObserver(() => (this.fitted === false ? this.render() : this.fit())).observe(this.element);
+    new ResizeObserver(([{ contentRect: { width, height } }]) => {
+      if (!width || !height) return; // hidden
+      this.room = [width, height];
+      if (this.fitted === false) this.render();
+      else this.fit();
+    }).observe(this.element);
   }
 
   #down(event) {
