@@ -316,7 +316,7 @@ def test_boxes_are_shown_before_and_after(box_run: Path) -> None:
 def _is_drawn(panel: ET.Element) -> bool:
     """Whether a panel shows the box that it is about, and not only others."""
     lines = [one for one in panel.iter("{http://www.w3.org/2000/svg}rect") if one.get("stroke")]
-    return any(one.get("stroke-width") == "2.5" and one.get("stroke") != "#fff" for one in lines)
+    return any(one.get("stroke-width") == "3.5" and one.get("stroke") != "#fff" for one in lines)
 
 
 def test_a_box_that_is_moved_and_renamed_is_one_card(box_run: Path) -> None:

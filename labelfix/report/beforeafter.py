@@ -21,8 +21,8 @@ Corners = tuple[float, float, float, float]
 WIDTH, HEIGHT, GAP = 300, 225, 6
 """Of a panel, and between the two, in pixels."""
 
-_GIVEN = 'stroke="#a8480a" stroke-width="2.5"'
-_CORRECTED = 'stroke="#0a56a3" stroke-width="2.5" stroke-dasharray="7 5"'
+_GIVEN = 'stroke="#a8480a" stroke-width="3.5"'
+_CORRECTED = 'stroke="#0a56a3" stroke-width="3.5" stroke-dasharray="9 6"'
 _OTHER = 'stroke="#1d2125" stroke-width="1"'
 
 
@@ -108,16 +108,16 @@ def _panel(left: int, name: str, part: tuple[int, int, int, int], side: Side, st
     x, y = (WIDTH - wide * scale) / 2, (HEIGHT - high * scale) / 2
     inside = [_rect(box, part, scale, _OTHER, 2.5) for box in side.others if _meets(box, part)]
     if side.box is not None:
-        inside.append(_rect(side.box, part, scale, stroke, 5))
-    label = 12 + 8 * len(name)
+        inside.append(_rect(side.box, part, scale, stroke, 7))
+    label = 14 + 9 * len(name)
     return (
         f'<svg x="{left}" width="{WIDTH}" height="{HEIGHT}">'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#f1efe9"/>'
         f'<svg x="{x:g}" y="{y:g}" width="{wide * scale:g}" height="{high * scale:g}">'
         f'<g transform="scale({scale:g})"><use href="#p"/></g>'
         f'<g fill="none">{"".join(inside)}</g></svg>'
-        f'<rect width="{label}" height="21" fill="#fff" fill-opacity=".88"/>'
-        f'<text x="6" y="15" font-family="sans-serif" font-size="14">{name}</text></svg>'
+        f'<rect width="{label}" height="25" fill="#fff" fill-opacity=".88"/>'
+        f'<text x="6" y="18" font-family="sans-serif" font-size="17">{name}</text></svg>'
     )
 
 
