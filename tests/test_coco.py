@@ -6,6 +6,7 @@ import doctest
 import json
 import os
 import re
+import struct
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -199,6 +200,23 @@ def test_missing_images_are_all_named(tmp_path: Path) -> None:
     dataset = labelfix.read(path, skip_bad=True)
     assert dataset.items["item_id"].to_list() == ["0.png", "3.png"]
     assert dataset.annotations["annotation_id"].to_list() == ["6"]
+    assert dataset.skipped == tuple(found)
+    assert patch(dataset) == path.read_bytes()
+
+
+def test_broken_images_are_all_named_and_can_be_skipped(tmp_path: Path) -> None:
+    path = write(tmp_path, document(annotation(5, 1), annotation(6, 3), images=4))
+    for name in ("0.png", "1.png", "2.png", "3.png"):
+        Image.new("L", (64, 64)).save(tmp_path / name)
+    whole = (tmp_path / "0.png").read_bytes()
+    (tmp_path / "0.png").write_bytes(whole[: len(whole) // 2])
+    huge = struct.pack(">II", 60_000, 60_000)
+    (tmp_path / "1.png").write_bytes(whole[:16] + huge + whole[24:])
+    found = problems(path)
+    assert [problem.where for problem in found] == ["0.png", "1.png"]
+    dataset = labelfix.read(path, skip_bad=True)
+    assert dataset.items["item_id"].to_list() == ["2.png", "3.png"]
+    assert dataset.annotations.select("annotation_id", "item_id").rows() == [("6", "2.png")]
     assert dataset.skipped == tuple(found)
     assert patch(dataset) == path.read_bytes()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from labelfix.errors import InputError, LabelfixWarning
+from labelfix.errors import InputError, LabelfixWarning, Problem
 from labelfix.formats import read
 from labelfix.formats.detections import read_box_predictions, read_class_map
 from labelfix.schema import BOX, BOX_PREDICTIONS, Dataset
@@ -550,3 +551,24 @@ def test_class_labels_take_no_boxes() -> None:
     with pytest.raises(InputError, match="class labels"):
         read_box_predictions(WANTED, Dataset(items, labels, CLASSES, "memory"))
     assert "format" in problems_of("x", format="voc")[0]
+
+
+@pytest.mark.parametrize("kind", ["table", "coco", "yolo"])
+def test_predictions_for_images_that_were_skipped_are_left_out(tmp_path: Path, kind: str) -> None:
+    whole = coco_dataset() if kind == "coco" else dataset()
+    bad = Problem(ITEMS[0], "an image that cannot be read")
+    left = replace(whole.filter(pl.col("item_id") != ITEMS[0]), skipped=(bad,))
+    match kind:
+        case "table":
+            source: Any = WANTED
+        case "coco":
+            images = dict(whole.items.select("item_id", "image_id").iter_rows())
+            content = results(images, {"cat": 18, "dog": 3, "owl": 90})
+            source = write_json(tmp_path / "results.json", content)
+        case _:
+            source = write_yolo(tmp_path, {item: f"{item}.txt" for item in ITEMS})
+    with pytest.warns(LabelfixWarning, match="predictions for 1 image that the dataset does not"):
+        found = read_box_predictions(source, left)
+    assert found["item_id"].to_list() == [ITEMS[1], ITEMS[3]]
+    with pytest.raises(InputError):
+        read_box_predictions(source, replace(left, skipped=()))

@@ -241,6 +241,19 @@ def test_images_missing_shared_or_in_doubt_are_all_told(tmp_path: Path) -> None:
     assert given_back == files
 
 
+def test_images_that_are_cut_short_are_named_and_can_be_skipped(tmp_path: Path) -> None:
+    write(tmp_path, {"a.xml": xml(one()), "b.xml": xml(one("dog"), name="b.png")})
+    picture = tmp_path / "JPEGImages/a.png"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[: len(whole) // 2])
+    [problem] = problems(tmp_path)
+    assert problem.where == "JPEGImages/a.png"
+    dataset = labelfix.read(tmp_path, skip_bad=True)
+    assert dataset.items["item_id"].to_list() == ["JPEGImages/b.png"]
+    assert dataset.annotations["label"].to_list() == ["dog"]
+    assert dataset.skipped == (problem,)
+
+
 def test_without_any_picture_the_dataset_has_none_and_says_so(tmp_path: Path) -> None:
     write(tmp_path, {"a.xml": xml(one()), "b.xml": xml(one(), name="")}, images=[])
     with pytest.warns(labelfix.LabelfixWarning, match="without pictures"):

@@ -255,6 +255,27 @@ def test_broken_images_are_all_named(tmp_path: Path) -> None:
     assert dataset.annotations.height == 1
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "gif"])
+def test_images_that_are_cut_short_are_named_and_can_be_skipped(
+    tmp_path: Path, suffix: str
+) -> None:
+    file = write(tmp_path, {f"images/{name}.{suffix}": ROW for name in "abc"})
+    whole = (tmp_path / f"images/a.{suffix}").read_bytes()
+    (tmp_path / f"images/a.{suffix}").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / f"images/b.{suffix}").write_bytes(whole + b"what some camera adds")
+    assert [problem.where for problem in problems(file)] == [f"images/a.{suffix}"]
+    dataset = labelfix.read(file, skip_bad=True)
+    assert dataset.items["item_id"].to_list() == [f"images/{name}.{suffix}" for name in "bc"]
+    assert [problem.where for problem in dataset.skipped] == [f"images/a.{suffix}"]
+
+
+def test_images_of_more_pixels_than_allowed_are_problems(tmp_path: Path) -> None:
+    file = write(tmp_path, {"images/a.png": ROW})
+    [problem] = problems(file, max_pixels=64 * 48 - 1)
+    assert "64 x 48 pixels" in problem.found
+    assert len(labelfix.read(file, max_pixels=64 * 48)) == 1
+
+
 # ---------------------------------------------------------------- the data file
 
 

@@ -68,6 +68,11 @@ def read(
 ) -> Dataset:
     r"""Read a labelled dataset.
 
+    Of the images of boxes, the header and the end of each file are read: one that is no image, too
+    large or cut short is a problem, as is one that is missing beside others. A JPEG, PNG or WebP
+    file is decoded only where its end is not what it must be. Without any image, COCO and VOC
+    datasets are read with a warning, since ready-made predictions need none.
+
     Parameters
     ----------
     path

@@ -8,12 +8,14 @@ the way a file writes its own.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os.path
+import os
 import re
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from multiprocessing.pool import ThreadPool
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
@@ -23,13 +25,14 @@ from PIL import Image
 
 from labelfix.boxes import ODDITIES, oddities
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.images import FORMATS
+from labelfix.images import FORMATS, MAX_PIXELS
 from labelfix.schema import BOX, CORRECTIONS, check
 from labelfix.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
@@ -42,6 +45,7 @@ __all__ = [
     "NumberStyle",
     "Plan",
     "Segmentation",
+    "broken_images",
     "check_unchanged",
     "digest",
     "inside",
@@ -419,21 +423,85 @@ def lowest_common(one: Path, other: Path) -> Path:
     return next(above for above in (one, *one.parents) if other == above or above in other.parents)
 
 
-def shown_size(path: Path) -> tuple[int, int]:
-    """Read width and height of an image as shown, turned by its EXIF data; decodes no pixel.
+def shown_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Read width and height of an image as shown, turned by its EXIF data.
 
     Raises
     ------
     ValueError
-        If it is no image.
+        If it is no image, too large, or cut short.
+    """
+    with _whole(path, max_pixels) as image:
+        width, height = image.size
+        sideways = image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
+    return (height, width) if sideways else (width, height)
+
+
+def broken_images(
+    root: Path,
+    paths: Sequence[str],
+    max_pixels: int,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[int, Problem]:
+    """Find images that are none, too large, or cut short: by row, what is wrong."""
+
+    def look(path: str) -> Problem | None:
+        try:
+            with _whole(root / path, max_pixels):
+                return None
+        except ValueError as error:
+            return Problem(path, f"an image that cannot be read ({error})")
+
+    found: dict[int, Problem] = {}
+    with ThreadPool(min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # of sizes and metadata: looked at here
+        for row, problem in enumerate(pool.imap(look, paths, chunksize=64)):
+            if problem is not None:
+                found[row] = problem
+            if progress and (row + 1 == len(paths) or row % 4096 == 4095):
+                progress("reading images", row + 1, len(paths))
+    return found
+
+
+@contextlib.contextmanager
+def _whole(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """Open an image that is there to its end.
+
+    Only the header and the end of the file are read, which costs a tenth of a millisecond. Where
+    the end is not what a JPEG, PNG or WebP file must end in, the image is decoded to be sure.
+
+    Raises
+    ------
+    ValueError
+        If it is no image, too large, or cut short.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            sideways = image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise ValueError("no file")
+        with path.open("rb") as file:
+            ended = _ended(file)
+            with Image.open(file, formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise ValueError(f"{width} x {height} pixels, more than {max_pixels:,} in all")
+                if not ended:
+                    image.load()
+                yield image
     except Exception as error:  # Pillow raises all kinds on broken files
         raise ValueError(str(error) or type(error).__name__) from error
-    return (height, width) if sideways else (width, height)
+
+
+def _ended(file: BinaryIO) -> bool:
+    """Whether a JPEG, PNG or WebP file ends as it must; False for others. Back to its start."""
+    head = file.read(12)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 8))
+    end = file.read(8)
+    file.seek(0)
+    if head.startswith(b"RIFF") and head.endswith(b"WEBP"):
+        return size >= 8 + int.from_bytes(head[4:8], "little")
+    is_png = head.startswith(b"\x89PNG") and end == b"IEND\xaeB`\x82"
+    return is_png or (head.startswith(b"\xff\xd8") and end.endswith(b"\xff\xd9"))
 
 
 def keep_or_raise(problems: Sequence[Problem], *, skip_bad: bool) -> None:

@@ -31,6 +31,7 @@ from labelfix.errors import LabelfixWarning, Problem
 from labelfix.formats.coco.document import parse
 from labelfix.formats.coco.edit import Manner, rewrite
 from labelfix.formats.shared import (
+    broken_images,
     digest,
     inside,
     keep_or_raise,
@@ -91,7 +92,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         hashed = beside.submit(digest, data)
         parsed = parse(path.name, data)
     pictures = _find_pictures(path, parsed.images, options.images)
-    items, rows, problems = _items(parsed, pictures)
+    items, rows, problems = _items(parsed, pictures, options)
     class_names, twice = _class_names(parsed)
     annotations, bad = _annotations(parsed, class_names, items, rows)
     problems = [*parsed.problems, *problems, *twice, *bad]
@@ -163,7 +164,7 @@ def _find_pictures(path: Path, images: Sequence[Image], given: Path | None) -> _
 
 
 def _items(
-    parsed: Parsed, pictures: _Pictures
+    parsed: Parsed, pictures: _Pictures, options: ReadOptions
 ) -> tuple[pl.DataFrame, NDArray[np.int64], list[Problem]]:
     """Items; the row of each image among them, -1 where it is left out; and why it is."""
     images = parsed.images
@@ -190,11 +191,21 @@ def _items(
         table,
         [
             (~pl.col("image_id").is_first_distinct(), "with id {0.id!r} again", "its own id"),
-            (pl.col("item_id").is_null(), "{0.file_name!r}, which leaves it", str(pictures.root)),
+            (
+                pl.col("item_id").is_null(),
+                "{0.file_name!r}, which leaves the dataset's root",
+                f"a file in {folder}",
+            ),
             (~pl.col("item_id").is_first_distinct(), "{0.file_name!r} again", "each image once"),
             (~pl.col("is_there"), "{0.file_name!r}, which is not there", f"a file in {folder}"),
         ],
     )
+    if pictures.folder is not None:
+        there = (~left_out).arg_true()
+        paths = table["item_id"].gather(there).to_list()
+        broken = broken_images(pictures.root, paths, options.max_pixels, options.progress)
+        left_out[there.gather(list(broken))] = True
+        problems += broken.values()
     items = table.filter(~left_out).select(
         "item_id",
         *([] if pictures.folder is None else [pl.col("item_id").alias("path")]),

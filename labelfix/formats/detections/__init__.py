@@ -67,7 +67,8 @@ def read_box_predictions(
     Warns
     -----
     LabelfixWarning
-        Where boxes without area are left out.
+        Where boxes without area are left out, or those of unknown images since the dataset was read
+        without its bad ones (`Dataset.skipped`).
 
     Notes
     -----

@@ -142,7 +142,8 @@ def settle(found: Found, dataset: Dataset, class_map: Mapping[str, str | None]) 
     Warns
     -----
     LabelfixWarning
-        Where predicted boxes have no area: they are left out.
+        Where predicted boxes have no area, or are of unknown images and the dataset was read
+        without its bad ones: they are left out.
     """
     labels, class_problems = _labels(found, dataset.class_names, class_map)
     problems = [
@@ -159,12 +160,26 @@ def settle(found: Found, dataset: Dataset, class_map: Mapping[str, str | None]) 
             list(labels), list(labels.values()), return_dtype=pl.String
         )
     ).filter(pl.col("label").is_not_null())
-    table = _without_flat(table).sort(
+    table = _without_flat(_known(table)).sort(
         "item", "score", descending=[False, True], maintain_order=True
     )
     optional = [name for name in ("fold", "pred_probs") if name in table.columns]
     table = table.with_columns(item_id=dataset.items["item_id"].gather(table["item"]))
     return check(table.select(*BOX_PREDICTIONS, *optional), BOX_PREDICTIONS, "predictions")
+
+
+def _known(table: pl.DataFrame) -> pl.DataFrame:
+    """Leave out unknown images: what `_unknown_images` let pass."""
+    strange = table.filter(pl.col("item") == UNKNOWN)["image"].unique(maintain_order=True)
+    if len(strange):
+        listed = ", ".join(strange.head(5)) + (", …" if len(strange) > 5 else "")
+        warnings.warn(
+            f"predictions for {count(len(strange), 'image')} that the dataset does not have left "
+            f"out, since it was read without its bad ones: {listed}",
+            LabelfixWarning,
+            stacklevel=4,
+        )
+    return table.filter(pl.col("item") != UNKNOWN)
 
 
 def _labels(
@@ -204,9 +219,11 @@ def _labels(
 
 
 def _unknown_images(found: Found, dataset: Dataset) -> list[Problem]:
+    """Refuse images that are not the dataset's, or in doubt; bad ones were left out of it."""
+    least = UNKNOWN if dataset.skipped else 0
     strange = (
         found.boxes.with_row_index("row")
-        .filter(pl.col("item") < 0)
+        .filter(pl.col("item") < least)
         .group_by("image", maintain_order=True)
         .agg(pl.col("row", "item").first(), pl.len().alias("boxes"))
     )

@@ -29,6 +29,7 @@ from labelfix.boxes import VOC, VOC_CONTINUOUS
 from labelfix.errors import LabelfixWarning, Problem
 from labelfix.formats.shared import (
     NumberStyle,
+    broken_images,
     digest,
     inside,
     keep_or_raise,
@@ -258,6 +259,8 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         )
     root = lowest_common(path.absolute(), images.base) if images else path.absolute()
     shots, problems = _shots(root, folder, files, images)
+    shots, broken = _without_broken(root, shots, options)
+    problems += broken
     class_names = options.class_names or tuple(sorted({o.label for f in files for o in f.objects}))
     problems += _unknown_labels(shots, set(class_names))
     if not class_names and not problems:
@@ -331,6 +334,16 @@ def _shots(
         else:
             shots[shot.item_id] = shot
     return list(shots.values()), problems
+
+
+def _without_broken(
+    root: Path, shots: list[_Shot], options: ReadOptions
+) -> tuple[list[_Shot], list[Problem]]:
+    """Leave out images that cannot be read, and say why."""
+    seen = [shot.item_id for shot in shots if shot.has_image]  # all or none
+    broken = broken_images(root, seen, options.max_pixels, options.progress)
+    left = [shot for row, shot in enumerate(shots) if row not in broken]
+    return left, list(broken.values())
 
 
 def _shot(root: Path, folder: Path, file: _File, images: _Images | None) -> _Shot:

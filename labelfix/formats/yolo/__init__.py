@@ -51,7 +51,7 @@ from labelfix.formats.yolo.rows import POLYGON, Change, Manner, coordinates, par
 from labelfix.schema import BOX, Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from labelfix.formats import ReadOptions
     from labelfix.formats.shared import Edit, Plan, Segmentation
@@ -94,7 +94,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     data = load_data(file, options.images)
     listing = list_images(data)
     images, problems = listing.images, listing.problems
-    items, annotations, files, bad = _read_files(data, images, options.progress)
+    items, annotations, files, bad = _read_files(data, images, options)
     problems = problems + bad
     if not images and not problems:
         problems.append(Problem(file.name, f"no images in {data.root}", "some"))
@@ -121,7 +121,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
 
 
 def _read_files(
-    data: Data, images: list[Listed], progress: Callable[[str, int, int], None] | None
+    data: Data, images: list[Listed], options: ReadOptions
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, list[Problem]]:
     """Items, annotations and label files, block by block, and what is wrong with any of them."""
     blocks: list[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]] = []
@@ -130,13 +130,13 @@ def _read_files(
         warnings.filterwarnings("ignore", module="PIL")  # of sizes and metadata: no pixel is read
         for start in range(0, max(1, len(images)), BLOCK):
             block = images[start : start + BLOCK]
-            work = partial(_load, data.root)
+            work = partial(_load, data.root, options.max_pixels)
             loaded = pool.map(work, [image.item_id for image in block], chunksize=32)
             tables, bad = _tables(data, block, loaded)
             blocks.append(tables)
             problems += bad
-            if progress:
-                progress("reading images and labels", start + len(block), len(images))
+            if options.progress:
+                options.progress("reading images and labels", start + len(block), len(images))
     items, annotations, files = (pl.concat(tables) for tables in zip(*blocks, strict=True))
     return items, annotations, files, problems
 
@@ -218,12 +218,12 @@ class _Loaded(NamedTuple):
     problems: list[Problem]
 
 
-def _load(root: Path, item_id: str) -> _Loaded:
+def _load(root: Path, max_pixels: int, item_id: str) -> _Loaded:
     problems = []
     width = height = 0
     data = None
     try:
-        width, height = shown_size(root / item_id)
+        width, height = shown_size(root / item_id, max_pixels)
     except ValueError as error:
         problems.append(Problem(item_id, f"an image that cannot be read ({error})"))
     label = label_path(item_id)
