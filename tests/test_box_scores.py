@@ -445,6 +445,24 @@ def test_suggestions_undo_the_errors(planted: tuple[Tables, pl.DataFrame]) -> No
     assert gone["suggested_label"].is_null().all()
 
 
+def test_kinds_that_nothing_speaks_of_count_only_where_there_is_no_other(
+    planted: tuple[Tables, pl.DataFrame],
+) -> None:
+    (truth, found, items), _ = planted
+    match = matched((truth, found, items))
+    scores = score_boxes(match, Calibration.fit(match)).given
+    silent = pl.col("whole_row").is_null() & pl.col("second_row").is_null()
+    assert scores.filter(silent)["group"].max() == pytest.approx(math.log(0.02 / 0.98))
+    both = issues_of((truth, found, items), kinds=["spurious", "group"])
+    alone = issues_of((truth, found, items), kinds=["spurious"])
+    rows = scores.filter(silent)["row"].to_list()
+    names = truth["annotation_id"].gather(rows).implode()
+    kept = [x.filter(pl.col("annotation_id").is_in(names)) for x in (both, alone)]
+    assert kept[0].height > 100
+    columns = ["annotation_id", "kind", "quality", "kind_score"]
+    assert kept[0].select(columns).equals(kept[1].select(columns))
+
+
 def test_images_with_errors_come_first(planted: tuple[Tables, pl.DataFrame]) -> None:
     (truth, found, items), errors = planted
     quality = image_quality(issues_of((truth, found, items)), items["item_id"])

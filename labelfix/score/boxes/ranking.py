@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelfix.schema import BoxKind, Dataset
+    from labelfix.score.boxes.evidence import Evidence
     from labelfix.score.boxes.matching import Boxes, Match
 
 __all__ = ["BoxScores", "find_box_issues", "image_quality", "rank_boxes", "score_boxes"]
@@ -50,12 +51,12 @@ class BoxScores(NamedTuple):
 
     given: pl.DataFrame
     """One row a given box, in item order. `row`: its row in the annotations. `spurious` … `group`:
-    log odds of an error of that kind. `merged`: whether a group is rather one box over several
-    objects than several over one. Then rows of the predictions (of the annotations in `twin_row`)
-    that speak of it, null where there is none, with overlaps and confidences: `any_` the best of
-    any class, `fit_` the best of the given class, `other_` the best of another class, `twin_` a
-    given box at the same place, `first_`, `second_` pieces of the box, `whole_` what the box is a
-    piece of."""
+    log odds of an error of that kind, at most the prior's where nothing speaks of it. `merged`:
+    whether a group is rather one box over several objects than several over one. Then rows of the
+    predictions (of the annotations in `twin_row`) that speak of it, null where there is none, with
+    overlaps and confidences: `any_` the best of any class, `fit_` the best of the given class,
+    `other_` the best of another class, `twin_` a given box at the same place, `first_`, `second_`
+    pieces of the box, `whole_` what the box is a piece of."""
     missing: pl.DataFrame
     """One row a predicted box that is probable enough to be missing, in item order. `row`: its row
     in the predictions. `missing`: log odds. `near_row`, `near_iou`: the given box that overlaps it
@@ -172,19 +173,16 @@ def _score_given(scene: Scene, calibration: Calibration) -> pl.DataFrame:
         kind: calibration.weights[kind].log_ratio(clues(evidence, params.least_confidence))
         for kind, clues in CLUES.items()
     }
-    # a group is one of two errors, taken as equally frequent
-    ratio["group"] = np.logaddexp(ratio["merged"], ratio["split"]) - np.log(2)
-    odds: dict[str, NDArray[np.float64]] = {
-        kind: ratio[kind] + np.log(getattr(params, kind) / (1 - getattr(params, kind)))
-        for kind in GIVEN_KINDS
-    }
+    is_merged, ratio["group"] = _group(ratio["merged"], ratio["split"], evidence)
+    prior: dict[str, float] = {kind: _logit(getattr(params, kind)) for kind in GIVEN_KINDS}
+    odds: dict[str, NDArray[np.float64]] = {kind: ratio[kind] + prior[kind] for kind in prior}
     given, predicted = match.given, match.predicted
     support, stands = evidence.support, scene.stands
-    return pl.DataFrame(
+    facts = pl.DataFrame(
         {
             "row": given.row,
             **odds,
-            "merged": ratio["merged"] > ratio["split"],
+            "merged": is_merged,
             "any_row": _rows(predicted, stands.row),
             "any_iou": stands.iou,
             "fit_row": _rows(predicted, evidence.fit.row),
@@ -201,16 +199,37 @@ def _score_given(scene: Scene, calibration: Calibration) -> pl.DataFrame:
             "whole_row": _rows(predicted, evidence.whole.row),
         }
     )
+    # what nothing speaks of, the weights only extrapolate to: it gets no likelier than it was
+    return facts.with_columns(
+        pl.when(SPOKEN_OF[kind]).then(kind).otherwise(pl.min_horizontal(kind, most)).alias(kind)
+        for kind, most in prior.items()
+    )
+
+
+def _group(
+    merged: NDArray[np.float64], split: NDArray[np.float64], evidence: Evidence
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Whether a group is rather a merged than a split box, and the log ratio of either.
+
+    The two are taken as equally frequent. Where predictions speak of one only, the other has none.
+    """
+    pieces, whole = evidence.pieces.second_row >= 0, evidence.whole.row >= 0
+    merged = np.where(pieces | ~whole, merged, -np.inf)
+    split = np.where(whole | ~pieces, split, -np.inf)
+    return merged > split, np.logaddexp(merged, split) - np.log(2)
+
+
+def _logit(share: float) -> float:
+    return float(np.log(share / (1 - share)))
 
 
 def _score_missing(scene: Scene, calibration: Calibration) -> pl.DataFrame:
     params, match = calibration.params, scene.match
-    prior = params.missing * calibration.boxes_per_prediction
-    prior = min(prior, 0.5)
+    prior = _logit(min(params.missing * calibration.boxes_per_prediction, 0.5))
     rows = np.flatnonzero(~scene.in_crowd & (scene.surer_beside < params.match_iou))
     proposals = scene.proposals(rows)
     odds = calibration.weights["missing"].log_ratio(MISSING(proposals, params.least_confidence))
-    odds += np.log(prior / (1 - prior))
+    odds += prior
     probable = np.flatnonzero(1 / (1 + np.exp(-odds)) >= params.propose_above)
     return pl.DataFrame(
         {
@@ -258,8 +277,8 @@ def rank_boxes(
 ) -> pl.DataFrame:
     """Put all boxes into one queue, most probable errors first.
 
-    The probability that a box is an error at all comes from its odds for every kind together; its
-    row names the likeliest kind.
+    The probability that a box is an error at all comes from its odds for every kind together that
+    something speaks of; its row names the likeliest of them.
 
     Parameters
     ----------
@@ -327,11 +346,12 @@ def _given_issues(
     kinds: Sequence[str],
 ) -> pl.DataFrame:
     odds = given.select(kinds).to_numpy()
+    # a kind that nothing speaks of gives no advice: it counts only where there is no other
+    spoken_of = given.select(SPOKEN_OF[kind].alias(kind) for kind in kinds).to_numpy()
+    odds = np.where(spoken_of | ~spoken_of.any(axis=1, keepdims=True), odds, -np.inf)
+    kind = odds.argmax(axis=1)
     most = odds.max(axis=1)
     share = np.exp(odds - most[:, None]).sum(axis=1)
-    # a kind that nothing speaks of gives no advice: it counts, but names the row as a last resort
-    spoken_of = given.select(SPOKEN_OF[kind].alias(kind) for kind in kinds).to_numpy()
-    kind = np.where(spoken_of, odds, odds - 2 * LARGEST).argmax(axis=1)
     box = annotations[given["row"]]
     names = pl.Series(match.class_names, dtype=pl.String)
     facts = given.with_columns(
