@@ -20,9 +20,9 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from labelfix.folds import assign_folds
-from labelfix.predict.closed_form import Prepared, Ridge, gram
+from labelfix.predict.closed_form import Ridge, prepared
 from labelfix.predict.jobs import make_jobs
-from labelfix.predict.tabular import Columns, Head, Table, encoder_for
+from labelfix.predict.tabular import Columns, Head, Table
 from labelfix.score.combine import head_to_head
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def held_out(
     model: Any = Head("logistic")
     data: Any = table
     if name == "ridge":
-        scaled = encoder_for(table, "scaled", 100).fit_transform(X).astype(np.float32)
-        model, data = Ridge(Columns()), Prepared(scaled, gram(scaled))
+        model, data = Ridge(Columns()), prepared(table, max_categories=100)
     for job in jobs[:folds]:
         pred_probs[job.test] = model.fit_predict(data, job, None).pred_probs
     return pred_probs, (time.process_time() - start) * len(jobs) / folds

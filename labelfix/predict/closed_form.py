@@ -28,13 +28,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelfix.predict.models import Features, FoldJob, Progress
+    from labelfix.predict.tabular import Table
     from labelfix.schema import Dataset
 
-__all__ = ["Discriminants", "Prepared", "Ridge", "RidgeClassifier", "Search", "Sums", "gram"]
+__all__ = [
+    "Discriminants",
+    "Prepared",
+    "Ridge",
+    "RidgeClassifier",
+    "Search",
+    "Sums",
+    "gram",
+    "prepared",
+]
 
-_PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
+_PENALTIES = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3)
 _TEMPERATURES = tuple(np.geomspace(0.5, 20, 40).tolist())
-_ROWS = 4096  # looked at together, in float64
+_ROWS = 4096  # summed up in the precision of X; sums of those are in float64
 
 
 class Sums(NamedTuple):
@@ -58,16 +68,17 @@ class Sums(NamedTuple):
     def of(
         cls,
         products: NDArray[np.float64],
-        X: NDArray[np.float32],
+        X: NDArray[Any],
+        rows: NDArray[np.int64],
         labels: NDArray[np.int64],
         n_classes: int,
     ) -> Sums:
-        """Take the class means off `products`, which is `gram(X)`."""
+        """Take the class means off `products`, which is `gram(X[rows])`; labels are of `rows`."""
         counts = np.bincount(labels, minlength=n_classes)
         totals = np.zeros((n_classes, X.shape[1]))
-        for start in range(0, len(X), _ROWS):
-            rows = slice(start, start + _ROWS)
-            totals += np.eye(n_classes)[labels[rows]].T @ X[rows].astype(np.float64)
+        for start in range(0, len(rows), _ROWS):
+            part = slice(start, start + _ROWS)
+            totals += np.eye(n_classes, dtype=X.dtype)[labels[part]].T @ X[rows[part]]
         means = totals / np.maximum(counts, 1)[:, None]
         return cls(products - (means * counts[:, None]).T @ means, means, counts)
 
@@ -113,7 +124,7 @@ class Discriminants:
 
     def logits(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Give the logits, shape (m, K)."""
-        return np.asarray(X @ self.weights + self.bias)
+        return np.asarray(X @ self.weights.astype(X.dtype) + self.bias)
 
     def leave_one_out(self, X: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Give for training rows the logits by the fit of all rows but that one.
@@ -155,8 +166,8 @@ class Discriminants:
 class Search:
     """How the penalty and the temperature are chosen: by leave-one-out log loss in the training.
 
-    From strong to weak, each penalty is tried until the log loss has risen `patience` times in a
-    row. No row is held back for it.
+    From strong to weak, penalties are tried until the log loss has risen `patience` times in a row.
+    No row is held back for it.
 
     Parameters
     ----------
@@ -172,24 +183,30 @@ class Search:
 
     penalties: Sequence[float] = _PENALTIES
     temperatures: Sequence[float] = _TEMPERATURES
-    most_rows: int = 1000
-    patience: int = 2
+    most_rows: int = 500
+    patience: int = 1
 
     def __post_init__(self) -> None:
         if not self.penalties or not self.temperatures:
             raise InputError(Problem("Search", "nothing to try", "a penalty and a temperature"))
 
     def __call__(
-        self, sums: Sums, X: NDArray[np.float32], labels: NDArray[np.int64], seed: int
+        self,
+        sums: Sums,
+        X: NDArray[Any],
+        rows: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        seed: int,
     ) -> Fitted:
-        """Choose on some of the rows, which `sums` are of all."""
+        """Choose on some of the rows `rows` of X, whose labels are `labels`; `sums` are of all."""
         counted = np.flatnonzero(sums.counts[labels] > 1)
-        rows = np.random.default_rng(seed).permutation(counted)[: self.most_rows]
+        drawn = np.random.default_rng(seed).permutation(counted)[: self.most_rows]
+        sample, given = X[rows[drawn]], labels[drawn]
         best, best_loss, worse = None, np.inf, 0
         for relative in self.penalties:
             found = Discriminants.fit(sums, relative * len(labels))
-            logits = found.leave_one_out(X[rows], labels[rows])
-            losses = [self._loss(logits, labels[rows], t) for t in self.temperatures]
+            logits = found.leave_one_out(sample, given)
+            losses = [self._loss(logits, given, t) for t in self.temperatures]
             loss, place = min(zip(losses, range(len(losses)), strict=True))
             worse = worse + 1 if loss >= best_loss else 0
             if best is None or loss < best_loss:
@@ -258,14 +275,11 @@ class Ridge:
 
     def prepare(self, dataset: Dataset, *, cache: Path | None, progress: Progress | None) -> Inputs:
         """Make the features, and sum up their products."""
-        from labelfix.predict.tabular import encoder_for, one_thread
+        from labelfix.predict.tabular import one_thread
 
         found = self.features.extract(dataset, cache=cache, progress=progress)
-        table = found.data
         with one_thread():
-            scaled = encoder_for(table, "scaled", self.max_categories).fit_transform(table.values)
-            X = np.ascontiguousarray(scaled, dtype=np.float32)
-            return Inputs(Prepared(X, gram(X)), found.embeddings)
+            return Inputs(prepared(found.data, self.max_categories), found.embeddings)
 
     def fit_predict(
         self,
@@ -277,9 +291,9 @@ class Ridge:
         from labelfix.predict.tabular import one_thread
 
         with one_thread():
-            X = data.X[job.train]
-            sums = Sums.of(_products(data, job.train), X, job.labels, job.n_classes)
-            fitted = self.search(sums, X, job.labels, job.seed)
+            known = (job.train, job.labels)
+            sums = Sums.of(_products(data, job.train), data.X, *known, job.n_classes)
+            fitted = self.search(sums, data.X, *known, job.seed)
             return FoldResult(fitted.predict(data.X[job.test]).astype(np.float32))
 
 
@@ -307,9 +321,9 @@ class RidgeClassifier:
     def fit(self, X: NDArray[Any], y: NDArray[np.int64]) -> Self:
         """Choose the penalty, and learn from all rows; the choice is in `fitted_`."""
         self.classes_, codes = np.unique(y, return_inverse=True)
-        rows = np.asarray(X, dtype=np.float32)
-        sums = Sums.of(gram(rows), rows, codes, len(self.classes_))
-        self.fitted_ = self.search(sums, rows, codes, self.seed)
+        seen, rows = np.asarray(X, dtype=np.float32), np.arange(len(codes))
+        sums = Sums.of(gram(seen), seen, rows, codes, len(self.classes_))
+        self.fitted_ = self.search(sums, seen, rows, codes, self.seed)
         return self
 
     def predict_proba(self, X: NDArray[Any]) -> NDArray[Any]:
@@ -317,8 +331,27 @@ class RidgeClassifier:
         return self.fitted_.predict(np.asarray(X, dtype=np.float32))
 
 
-def gram(X: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sum the products of the columns, X'X, in float64, some rows at a time.
+def prepared(table: Table, max_categories: int) -> Prepared:
+    """Scale the features of all items, and sum up their products."""
+    from labelfix.predict.tabular import encoder_for
+
+    values, encoder = table.values, encoder_for(table, "scaled", max_categories)
+    if not hasattr(encoder, "partial_fit"):
+        X = np.ascontiguousarray(encoder.fit_transform(values), dtype=np.float32)
+        return Prepared(X, gram(X))
+    X = np.empty(
+        values.shape, dtype=np.float32
+    )  # numbers alone: rows that fit the cache are faster
+    spans = [slice(start, start + _ROWS // 8) for start in range(0, len(X), _ROWS // 8)]
+    for rows in spans:
+        encoder.partial_fit(values[rows])
+    for rows in spans:
+        X[rows] = encoder.transform(values[rows])
+    return Prepared(X, gram(X))
+
+
+def gram(X: NDArray[Any]) -> NDArray[np.float64]:
+    """Sum the products of the columns, X'X: in the precision of X for some rows, then in float64.
 
     Examples
     --------
@@ -328,7 +361,7 @@ def gram(X: NDArray[np.float32]) -> NDArray[np.float64]:
     """
     total = np.zeros((X.shape[1], X.shape[1]))
     for start in range(0, len(X), _ROWS):
-        block = X[start : start + _ROWS].astype(np.float64)
+        block = X[start : start + _ROWS]
         total += block.T @ block
     return total
 

@@ -317,9 +317,12 @@ def encoder_for(data: Table, encoding: Encoding, max_categories: int) -> Any:
         )
         parts = [("passthrough", numbers), (codes, categories)]
     else:
-        scaled = make_pipeline(
-            SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
-        )
+        scaled: Any = StandardScaler()
+        if np.isnan(data.values[:, numbers]).any():
+            filled = SimpleImputer(strategy="median", keep_empty_features=True)
+            scaled = make_pipeline(filled, scaled)
+        if data.n_numbers == data.values.shape[1]:
+            return scaled  # without the copies that putting columns together takes
         one_hot = OneHotEncoder(
             handle_unknown="infrequent_if_exist",
             max_categories=max_categories,
