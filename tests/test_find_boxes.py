@@ -630,10 +630,11 @@ def test_crops_show_the_boxes_where_they_are(folder: Path) -> None:
     assert y + height < crop["height"]
 
 
-def test_images_that_went_away_are_no_obstacle(folder: Path, tmp_path: Path) -> None:
+def test_images_that_went_away_are_named_and_no_obstacle(folder: Path, tmp_path: Path) -> None:
     dataset, predictions = with_images(folder)
     gone = Dataset(dataset.items, dataset.annotations, CLASSES, "memory", tmp_path)
-    html = page(gone, predictions)
+    with pytest.warns(LabelfixWarning, match=r"cannot show \d+ images: .*no such file"):
+        html = page(gone, predictions)
     assert "data:image" not in html
     assert "wrong class" in html
     few = page(dataset, predictions, BoxLayout(image_bytes=3000))

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from labelfix.errors import InputError
+from labelfix.errors import InputError, LabelfixWarning
 from labelfix.report.page import fill, paths_of
 from labelfix.schema import BOX, BOX_KINDS
+from labelfix.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +88,11 @@ def render_boxes(
     -------
     str
         HTML that needs no other file. Every text of the data is escaped.
+
+    Warns
+    -----
+    LabelfixWarning
+        Naming the images that cannot be decoded: their issues are listed without a crop.
     """
     top = _with_crops(dataset, issues.head(layout.issues), layout)
     by_class = classes.filter(pl.col("flagged") + pl.col("given") > 0).sort(
@@ -115,15 +122,23 @@ def _with_crops(dataset: Dataset, top: pl.DataFrame, layout: BoxLayout) -> list[
         given.setdefault(box["item_id"], []).append(box)
     sizes = _sizes(dataset, top)
     room = layout.image_bytes
+    unshown: dict[str, str] = {}
     for row, path, size in zip(rows, paths_of(dataset, top), sizes, strict=True):
         others = [
             corners
             for box in given.get(row["item_id"], [])
             if box["annotation_id"] != row["annotation_id"] and (corners := _corners(box))
         ]
-        crop = None if path is None or room <= 0 else _crop(path, size, row, others, layout)
+        try:
+            crop = None if path is None or room <= 0 else _crop(path, size, row, others, layout)
+        except InputError as error:
+            crop, unshown[row["item_id"]] = None, error.problems[0].found
         room -= 0 if crop is None else len(crop["picture"])
         row["crop"] = crop if room >= 0 else None
+    if unshown:
+        listed = "; ".join(f"{item}: {why}" for item, why in unshown.items())
+        what = count(len(unshown), "image")
+        warnings.warn(f"the report cannot show {what}: {listed}", LabelfixWarning, stacklevel=3)
     return rows
 
 
@@ -146,15 +161,18 @@ def _crop(
     others: Sequence[Corners],
     layout: BoxLayout,
 ) -> dict[str, Any] | None:
-    """Cut out the boxes of a row; None if the image went away or broke meanwhile."""
+    """Cut out the boxes of a row; None if it has none.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be decoded.
+    """
     given, suggested = _corners(row, "given_"), _corners(row, "suggested_")
     boxes = [box for box in (given, suggested) if box is not None]
     if not boxes:
         return None
-    try:
-        image = _decoded(path, size)
-    except InputError:
-        return None
+    image = _decoded(path, size)
     x1, y1, x2, y2 = _window(boxes, image.size, layout)
     scale = min(1.0, layout.crop_px / max(x2 - x1, y2 - y1))
     small = (max(1, round((x2 - x1) * scale)), max(1, round((y2 - y1) * scale)))

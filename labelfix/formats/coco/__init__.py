@@ -194,7 +194,7 @@ def _items(
             (
                 pl.col("item_id").is_null(),
                 "{0.file_name!r}, which leaves the dataset's root",
-                f"a file in {folder}",
+                "a path inside it",
             ),
             (~pl.col("item_id").is_first_distinct(), "{0.file_name!r} again", "each image once"),
             (~pl.col("is_there"), "{0.file_name!r}, which is not there", f"a file in {folder}"),
