@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelfix.errors import InputError, LabelfixWarning
+from labelfix.find.boxes import assess_boxes
 from labelfix.inject import BoxNoise, inject_boxes
 from labelfix.schema import BOX, BOX_ISSUES, BOX_KINDS, Dataset, check
 from labelfix.score.boxes import (
@@ -501,6 +502,31 @@ def test_equal_qualities_keep_the_order_of_items() -> None:
     issues = issues_of((truth, found, pl.DataFrame({"item_id": names})))
     assert issues["quality"].n_unique() == 1
     assert issues["item_id"].to_list() == names
+
+
+@pytest.mark.parametrize("score", ["error_probability", "objectlab", "fiftyone"])
+def test_suggestions_stay_in_the_image_and_given_boxes_stay_as_they_are(score: str) -> None:
+    truth, found, items = scenes(3)
+    # a detector that draws everything too large, and one given box beyond the edge
+    found = found.with_columns(pl.col("x1", "y1") - 6, pl.col("x2", "y2") + 6)
+    nowhere = found.head(1).with_columns(x1=200.0, x2=230.0, score=0.99)
+    truth = truth.with_columns(x1=pl.when(pl.int_range(pl.len()) < 40).then(-3.0).otherwise("x1"))
+    noisy, _ = inject_boxes(truth, BoxNoise(flip=0.3, shift=0.3), CLASSES, items)
+    predictions = pl.concat([found, nowhere]) if score == "error_probability" else found
+    issues = assess_boxes(dataset(noisy, items), predictions, score=score).issues
+    rows = issues.filter(pl.col("kind") != "wrong_class").select(f"suggested_{e}" for e in BOX)
+    box = rows.drop_nulls().to_numpy()
+    assert len(box) > 100
+    assert (box[:, :2] >= 0).all()
+    assert (box[:, 2:] <= [160, 120]).all()
+    assert (box[:, 2:] > box[:, :2]).all()
+    assert (box == [0, 0, 160, 120]).any(axis=0).all()
+    kept = issues.filter(pl.col("annotation_id").is_not_null()).sort("annotation_id")
+    given_box = noisy.filter(pl.col("annotation_id").is_in(kept["annotation_id"].implode()))
+    given_box = given_box.sort("annotation_id").select(BOX)
+    assert (
+        kept.select(f"given_{e}" for e in BOX).to_numpy().tolist() == given_box.to_numpy().tolist()
+    )
 
 
 def test_flags_and_proposals_follow_their_thresholds(clean: Tables) -> None:

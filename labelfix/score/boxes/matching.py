@@ -295,6 +295,13 @@ class Match:
         """Mean side of each image, the root of its area, shape (images,)."""
         return np.sqrt(self.size[:, 0] * self.size[:, 1])
 
+    def outside(self, boxes: Boxes) -> NDArray[np.bool_]:
+        """Which boxes share nothing with their image, shape (n,)."""
+        width, height = self.size[boxes.item].T
+        outside: NDArray[np.bool_] = (boxes.x2 <= 0) | (boxes.x1 >= width)
+        outside |= (boxes.y2 <= 0) | (boxes.y1 >= height)
+        return outside
+
     def of_items(self, items: NDArray[np.int64]) -> Match:
         """Keep these images, in this order."""
         return replace(
@@ -451,5 +458,5 @@ def _sizes(items: pl.DataFrame | None, given: Boxes, predicted: Boxes) -> NDArra
             np.fmax.at(size[:, axis], boxes.item, edge)
     if items is not None and {"width", "height"} <= set(items.columns):
         known = items.select(pl.col("width", "height").cast(pl.Float64)).to_numpy()
-        size = np.where(np.isnan(known), size, known)
+        size = np.where(known > 0, known, size)
     return np.maximum(size, np.finfo(float).tiny)

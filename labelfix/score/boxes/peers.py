@@ -16,6 +16,7 @@ from labelfix.errors import InputError, Problem
 from labelfix.schema import BOX, BOX_ISSUES
 from labelfix.score.boxes.fiftyone import FiftyOne, fiftyone_scores
 from labelfix.score.boxes.objectlab import ObjectLab, objectlab_scores
+from labelfix.score.boxes.ranking import cut_suggestions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -86,7 +87,7 @@ def rank_peer(
         tables.append(_missing(predictions, scores.missing, annotations.height, params.name))
     items = pl.DataFrame({"item_id": match.item_ids, "item": range(len(match))})
     issues = pl.concat(tables, how="diagonal").join(items, on="item_id", how="left")
-    issues = issues.sort("quality", "item", "order").with_columns(
+    issues = cut_suggestions(issues.sort("quality", "item", "order"), match).with_columns(
         rank=pl.int_range(1, pl.len() + 1), flagged=pl.col("quality") < params.flag_below
     )
     return issues.select(pl.col(name).cast(dtype) for name, dtype in BOX_ISSUES.items())

@@ -226,7 +226,8 @@ def _logit(share: float) -> float:
 def _score_missing(scene: Scene, calibration: Calibration) -> pl.DataFrame:
     params, match = calibration.params, scene.match
     prior = _logit(min(params.missing * calibration.boxes_per_prediction, 0.5))
-    rows = np.flatnonzero(~scene.in_crowd & (scene.surer_beside < params.match_iou))
+    proposed = ~scene.in_crowd & (scene.surer_beside < params.match_iou)
+    rows = np.flatnonzero(proposed & ~match.outside(match.predicted))
     proposals = scene.proposals(rows)
     odds = calibration.weights["missing"].log_ratio(MISSING(proposals, params.least_confidence))
     odds += prior
@@ -295,7 +296,8 @@ def rank_boxes(
     -------
     pl.DataFrame
         Columns of `BOX_ISSUES`. Each given box has one row, crowd regions apart, and each missing
-        box that was proposed. Equal qualities keep the order of items.
+        box that was proposed. Equal qualities keep the order of items. Suggested boxes are cut to
+        the image where its size is known; given ones are not.
     """
     params = params or BoxParams()
     unknown = sorted(set(kinds) - set(BOX_KINDS))
@@ -310,9 +312,38 @@ def rank_boxes(
     item = pl.DataFrame({"item_id": match.item_ids, "item": range(len(match))})
     issues = pl.concat(tables).join(item, on="item_id", how="left")
     issues = issues.sort("quality", "item", "order", nulls_last=True)
+    return (
+        cut_suggestions(issues, match)
+        .with_columns(
+            rank=pl.int_range(1, pl.len() + 1), flagged=pl.col("quality") <= 1 - params.flag_above
+        )
+        .select(pl.col(name).cast(dtype) for name, dtype in BOX_ISSUES.items())
+    )
+
+
+def cut_suggestions(issues: pl.DataFrame, match: Match) -> pl.DataFrame:
+    """Cut suggested boxes to their image.
+
+    Detectors predict beyond its edges, and no label should. Only predicted boxes are cut: where
+    a class is suggested, the box is the given one. One that lies wholly outside stays as it is.
+
+    Parameters
+    ----------
+    issues
+        With columns item (its number in `match`), kind and suggested_x1 … suggested_y2.
+    match
+        Knows the sizes; an image without one reaches as far as its boxes do.
+    """
+    item = issues["item"].to_numpy()
+    names = {edge: f"suggested_{edge}" for edge in BOX}
+    cut = {
+        edge: issues[name].clip(0.0, pl.Series(match.size[item, axis % 2]))
+        for axis, (edge, name) in enumerate(names.items())
+    }
+    inside = (cut["x2"] > cut["x1"]) & (cut["y2"] > cut["y1"]) & (issues["kind"] != "wrong_class")
     return issues.with_columns(
-        rank=pl.int_range(1, pl.len() + 1), flagged=pl.col("quality") <= 1 - params.flag_above
-    ).select(pl.col(name).cast(dtype) for name, dtype in BOX_ISSUES.items())
+        pl.when(inside).then(cut[edge]).otherwise(name).alias(name) for edge, name in names.items()
+    )
 
 
 def image_quality(issues: pl.DataFrame, item_ids: pl.Series) -> pl.DataFrame:
