@@ -30,6 +30,10 @@ BLOCK_PAIRS = 1 << 16
 """Candidate pairs in memory at a time: few enough for a core's cache. Decides no result."""
 
 
+LARGEST_AREA = 1e100
+"""Boxes as large as that are none; sums and products of smaller areas are finite numbers."""
+
+
 @dataclass(frozen=True)
 class Boxes:
     """Boxes of many images as columns, sorted by image.
@@ -441,8 +445,9 @@ def _columns(table: pl.DataFrame, item_ids: pl.Series, class_names: Sequence[str
         item, label = item[row], label[row]
         columns = {name: column[row] for name, column in columns.items()}
     # what is no box overlaps nothing: its corners are no numbers here, whatever the table holds
-    broken = ~((columns["x2"] >= columns["x1"]) & (columns["y2"] >= columns["y1"]))
-    broken |= ~np.isfinite(columns["x2"] - columns["x1"] + columns["y2"] - columns["y1"])
+    with np.errstate(over="ignore", invalid="ignore"):
+        width, height = columns["x2"] - columns["x1"], columns["y2"] - columns["y1"]
+        broken = ~((width >= 0) & (height >= 0) & (width * height < LARGEST_AREA))
     if broken.any():
         columns |= {edge: np.where(broken, np.nan, columns[edge]) for edge in BOX}
     vectors = table["pred_probs"].to_numpy() if "pred_probs" in table.columns else None
