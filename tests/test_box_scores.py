@@ -604,18 +604,41 @@ def test_one_class_has_no_wrong_class() -> None:
     assert (find_box_issues(alone, found, kinds=["wrong_class"])["quality"] > 0.999).all()
 
 
-def test_boxes_that_are_no_boxes_are_scored_as_unsupported(clean: Tables) -> None:
+@pytest.mark.parametrize("sizes", [True, False], ids=["sizes known", "sizes unknown"])
+@pytest.mark.parametrize(
+    ("edges", "evidence"),
+    [
+        ({"x1": math.nan}, "x1 is NaN"),
+        ({"y1": math.inf, "x1": 2.0}, "y1 is inf"),
+        ({"x1": -math.inf, "x2": math.inf}, "x1 is -inf"),
+        ({"x1": 20.0, "x2": -50.0}, "inverted: x2 = -50.0 < x1 = 20.0"),
+        ({"y1": 30.0, "y2": 20.0}, "inverted: y2 = 20.0 < y1 = 30.0"),
+        ({"y1": 30.0, "y2": 30.0}, "no area: y1 = y2 = 30.0"),
+        ({"x1": -9.0, "x2": -2.0}, "outside the image: x2 = -2.0"),
+        ({"x1": 160.0, "x2": 170.0}, "outside the image: x1 = 160.0, width 160.0"),
+    ],
+)
+def test_what_cannot_be_a_box_comes_first_and_says_why(
+    clean: Tables, sizes: bool, edges: dict[str, float], evidence: str
+) -> None:
     truth, found, items = clean
+    spoilt = pl.col("annotation_id") == "300"
     broken = truth.with_columns(
-        x1=pl.when(pl.col("annotation_id") == "3").then(math.nan).otherwise("x1"),
-        x2=pl.when(pl.col("annotation_id") == "5").then(-50.0).otherwise("x2"),
-        y2=pl.when(pl.col("annotation_id") == "7").then(pl.col("y1")).otherwise("y2"),
+        pl.when(spoilt).then(value).otherwise(edge).alias(edge) for edge, value in edges.items()
     )
-    issues = issues_of((broken, found, items))
-    of = {row["annotation_id"]: row for row in issues.iter_rows(named=True)}
-    assert all(of[name]["kind"] == "spurious" for name in ("3", "5", "7"))
-    assert of["5"]["given_x2"] == -50.0  # kept as given
+    issues = issues_of((broken, found, items if sizes else items.select("item_id")))
+    first = issues.row(0, named=True)
+    if not sizes and "width" in evidence:  # nobody knows how large the image is
+        assert issues.filter(spoilt)["quality"].item() > 0.1
+        return
+    assert (first["annotation_id"], first["kind"], first["flagged"]) == ("300", "spurious", True)
+    assert first["quality"] < 1e-9
+    assert first["evidence"] == evidence
+    assert first["suggested_x1"] is None
+    kept = {edge: first[f"given_{edge}"] for edge in edges}
+    assert kept == pytest.approx(edges, nan_ok=True)  # as given
     assert issues["quality"].is_finite().all()
+    assert issues["quality"][1] > 1e-9
 
 
 def test_all_that_is_wrong_is_told_at_once(clean: Tables) -> None:

@@ -43,6 +43,20 @@ SPOKEN_OF = {
 }
 """Where there is something to say of a kind, by the columns of `BoxScores.given`."""
 
+AXES = (("x1", "x2", "width"), ("y1", "y2", "height"))
+FLAWS: tuple[tuple[pl.Expr, *tuple[str, ...]], ...] = (
+    *((~pl.col(edge).is_finite().fill_null(value=False), f"{edge} is {{}}", edge) for edge in BOX),
+    *((pl.col(b) < pl.col(a), f"inverted: {b} = {{}} < {a} = {{}}", b, a) for a, b, _ in AXES),
+    *((pl.col(b) == pl.col(a), f"no area: {a} = {b} = {{}}", a) for a, b, _ in AXES),
+    *((pl.col(b) <= 0, f"outside the image: {b} = {{}}", b) for _, b, _ in AXES),
+    *(
+        (pl.col(a) >= pl.col(side), f"outside the image: {a} = {{}}, {side} {{}}", a, side)
+        for a, _, side in AXES
+    ),
+)
+"""What no box can be, how to say so, and the columns to name; `width` and `height` are the image's.
+The first that holds counts."""
+
 GIVEN_KINDS = tuple(kind for kind in BOX_KINDS if kind != "missing")
 
 
@@ -279,7 +293,9 @@ def rank_boxes(
     """Put all boxes into one queue, most probable errors first.
 
     The probability that a box is an error at all comes from its odds for every kind together that
-    something speaks of; its row names the likeliest of them.
+    something speaks of; its row names the likeliest of them. What cannot be a
+    box is spurious for certain: it has no numbers or no area, is inverted, or lies wholly outside
+    its image.
 
     Parameters
     ----------
@@ -376,14 +392,17 @@ def _given_issues(
     predictions: pl.DataFrame,
     kinds: Sequence[str],
 ) -> pl.DataFrame:
+    box = annotations[given["row"]]
+    flaw = _flaws(box, match)
     odds = given.select(kinds).to_numpy()
     # a kind that nothing speaks of gives no advice: it counts only where there is no other
     spoken_of = given.select(SPOKEN_OF[kind].alias(kind) for kind in kinds).to_numpy()
     odds = np.where(spoken_of | ~spoken_of.any(axis=1, keepdims=True), odds, -np.inf)
+    if "spurious" in kinds:
+        odds[flaw.is_not_null().to_numpy(), kinds.index("spurious")] = LARGEST
     kind = odds.argmax(axis=1)
     most = odds.max(axis=1)
     share = np.exp(odds - most[:, None]).sum(axis=1)
-    box = annotations[given["row"]]
     names = pl.Series(match.class_names, dtype=pl.String)
     facts = given.with_columns(
         order=pl.col("row"),
@@ -394,6 +413,7 @@ def _given_issues(
         kind_score=np.exp(odds[np.arange(len(kind)), kind] - most) / share,
         given_label=box["label"],
         other=names.gather(given["other_label"]),
+        flaw=flaw,
         **{f"given_{edge}": box[edge] for edge in BOX},
     )
     return pl.concat(
@@ -402,6 +422,14 @@ def _given_issues(
             for kind, say in _SAY.items()
         ]
     )
+
+
+def _flaws(box: pl.DataFrame, match: Match) -> pl.Series:
+    """Say of each given box why it cannot be one; null where it can."""
+    width, height = match.size[match.given.item].T
+    sentences = [pl.when(wrong).then(pl.format(*words)) for wrong, *words in FLAWS]
+    table = box.select(pl.col(BOX).cast(pl.Float64)).with_columns(width=width, height=height)
+    return table.select(pl.coalesce(sentences)).to_series()
 
 
 def _missing_issues(
@@ -441,7 +469,9 @@ def _say_spurious(
         "score",
         "any_iou",
     )
-    return _finish(facts.hstack(best), words, "no prediction supports it", _delete())
+    return _finish(
+        facts.hstack(best), pl.coalesce("flaw", words), "no prediction supports it", _delete()
+    )
 
 
 def _say_wrong_class(
