@@ -1,9 +1,9 @@
 """Pascal VOC: an XML file an image, with an `object` for each box.
 
-The files are in a folder called `Annotations`, or in any other one and the folders below it; images
-lie beside them or in `JPEGImages`, `images` and the like next to the folder. A file belongs to the
-image that is called like it, suffix apart; `filename` decides between several, and is followed
-where there is none. `path` is not: it names a place on somebody's machine.
+The files are in a folder called `Annotations`, in any case, or in any other one and the folders
+below it; images lie beside them or in `JPEGImages`, `images` and the like next to a folder of them.
+A file belongs to the image that is called like it, suffix apart; `filename` decides between
+several, and is followed where there is none. `path` is not: it names a place on somebody's machine.
 
 Numbers are pixels from 1, the last ones inside, as VOC has it: x1 = xmin - 1, x2 = xmax. Tools that
 write continuous coordinates from 0 under the same names are read with `pixels="continuous"`.
@@ -73,11 +73,17 @@ def recognises(path: Path) -> bool:
     """Whether `path` is a folder with VOC files in it, below `Annotations` or one folder down."""
     if not path.is_dir():
         return False
-    own = path / "Annotations"
+    own = _annotations_folder(path)
     folders = [path, *sorted(entry for entry in path.iterdir() if entry.is_dir())]
-    if own.is_dir():
+    if own != path:
         folders += [Path(place, name) for place, names, _ in os.walk(own) for name in names]
     return any(_is_voc(file) for folder in folders if (file := _some_xml(folder)))
+
+
+def _annotations_folder(path: Path) -> Path:
+    """Find the folder called `Annotations`, in any case; else give `path` itself."""
+    named = sorted(entry for entry in path.iterdir() if entry.name.lower() == "annotations")
+    return next((entry for entry in named if entry.is_dir()), path)
 
 
 def _some_xml(folder: Path) -> Path | None:
@@ -221,8 +227,11 @@ class _Images:
 
 def _find_images(folder: Path, files: Sequence[_File], given: Path | None) -> _Images | None:
     """Take the folder in which most of a sample of the images are; None if there is none."""
-    places = [given.absolute()] if given else [folder, *(folder.parent / sub for sub in FOLDERS)]
     sample = files[:: max(1, len(files) // 20)]
+    # the files may all be in one folder further down: `dataset/annotations` of `dataset`
+    homes = [folder / place for place in dict.fromkeys(str(Path(f.path).parent) for f in sample)]
+    beside = [home.parent / sub for home in dict.fromkeys([folder, *homes]) for sub in FOLDERS]
+    places = [given.absolute()] if given else [folder, *beside]
     images = [_Images(place) for place in places]
     found = [sum(isinstance(one.find(file), Path) for file in sample) for one in images]
     return images[found.index(max(found))] if given or any(found) else None
@@ -247,7 +256,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     InputError
         Naming every file, object and image that cannot be used, with its line.
     """
-    folder = (path / "Annotations" if (path / "Annotations").is_dir() else path).absolute()
+    folder = _annotations_folder(path).absolute()
     files = _parse_files(folder, options.progress)
     images = _find_images(folder, files, options.images)
     if images is None and files:
