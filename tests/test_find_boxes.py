@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -583,6 +584,51 @@ def test_a_class_map_on_the_command_line(
     assert "bubo" in told
     assert main([*call, "--class-map", "felis=cat", "--class-map", "bubo=owl", "--quiet"]) == 0
     assert open_run(tmp_path / "r").info.options.class_map == ("felis=cat", "bubo=owl")
+
+
+def test_warnings_come_up_before_the_error_that_they_may_explain(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copy(folder / "coco.json", tmp_path)  # and no images
+    options = FindOptions(
+        path=str(tmp_path / "coco.json"), predictions=str(folder / "no such file.parquet")
+    )
+    with (
+        pytest.warns(LabelfixWarning, match="without pictures"),
+        pytest.raises(InputError, match="no such file"),
+    ):
+        find(options, tmp_path / "run")
+
+
+def test_a_detector_does_not_see_images_that_are_skipped(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One image is cut short, which its end shows; one is damaged inside, which decoding shows."""
+    from labelfix.run import boxes
+
+    data = shutil.copytree(folder, tmp_path / "data")
+    short, damaged = sorted(data.glob("images/*/*.png"))[:2]
+    short.write_bytes(short.read_bytes()[:200])
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:100] + bytes(100) + whole[200:])
+    names = [path.relative_to(data).as_posix() for path in (short, damaged)]
+    table = pl.read_parquet(folder / "predictions.parquet")
+    seen: list[Dataset] = []
+
+    def predict(dataset: Dataset, *_: Any) -> BoxPredictions:
+        seen.append(dataset)
+        return BoxPredictions(table.filter(~pl.col("item_id").is_in(names)), CLASSES)
+
+    monkeypatch.setattr(boxes, "predict", predict)
+    options = FindOptions(path=str(data / "data.yaml"), model="yolo11n.yaml", skip_bad=True)
+    run = find(options, tmp_path / "run")
+    assert not set(names) & set(seen[0].items["item_id"])
+    assert [problem.where for problem in run.info.dataset.skipped] == names
+    shutil.copy(folder / names[0], short)
+    with pytest.raises(InputError) as caught:
+        find(msgspec.structs.replace(options, skip_bad=False), tmp_path / "other")
+    assert [problem.where for problem in caught.value.problems] == names[1:]
+    assert not (tmp_path / "other").exists()
 
 
 # ---------------------------------------------------------------- the page

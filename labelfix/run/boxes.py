@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from labelfix.run.record import FindOptions, RunRecord
     from labelfix.schema import BoxPredictions, Dataset
 
-__all__ = ["check_choices", "judge", "predict", "read_predictions"]
+__all__ = ["check_choices", "decodable", "judge", "predict", "read_predictions"]
 
 
 def check_choices(options: FindOptions) -> None:
@@ -51,6 +52,29 @@ def check_choices(options: FindOptions) -> None:
         problems.append(Problem("--model", f"{options.model} beside --predictions", "one of them"))
     if problems:
         raise InputError(problems)
+
+
+def decodable(dataset: Dataset, options: FindOptions, progress: Progress | None) -> Dataset:
+    """Decode every image once, as a detector is going to: hours later would be too late.
+
+    Raises
+    ------
+    InputError
+        Naming every image that cannot be decoded, unless they are to be left out.
+    """
+    import polars as pl
+
+    from labelfix.images import probe
+
+    _, broken = probe(dataset.image_paths or [], progress=progress)
+    ids = dataset.items["item_id"]
+    problems = [replace(problem, where=ids[row]) for row, problem in broken.items()]
+    if not problems:
+        return dataset
+    if not options.skip_bad or len(problems) == len(dataset):
+        raise InputError(problems)
+    kept = dataset.filter(~pl.col("item_id").is_in([problem.where for problem in problems]))
+    return replace(kept, skipped=(*dataset.skipped, *problems))
 
 
 def read_predictions(dataset: Dataset, path: str, options: FindOptions) -> BoxPredictions:

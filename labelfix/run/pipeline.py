@@ -27,6 +27,7 @@ from labelfix.run.record import DatasetRecord, FindOptions, RunRecord, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from warnings import WarningMessage
 
     from labelfix.run.outcome import Outcome
     from labelfix.schema import BoxPredictions, Dataset, Predictions
@@ -132,10 +133,19 @@ class _Stages:
     def __call__(self, name: str) -> Iterator[None]:
         """Take the time of the block, and warn of what came up once it is over."""
         start = time.perf_counter()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", LabelfixWarning)
-            yield
+        caught: list[WarningMessage] = []
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", LabelfixWarning)
+                yield
+        except BaseException:  # which may be what was warned of
+            with contextlib.suppress(Warning):  # where warnings are errors, this one matters more
+                self._keep(caught)
+            raise
         self.seconds[name] = round(time.perf_counter() - start, 3)
+        self._keep(caught)
+
+    def _keep(self, caught: list[WarningMessage]) -> None:
         for one in caught:
             if issubclass(one.category, LabelfixWarning) and str(one.message) not in self.warnings:
                 self.warnings.append(str(one.message))
@@ -155,9 +165,12 @@ def _read(
     path, labels, pred_probs = options.path, options.labels, options.pred_probs
     if path is not None and labels is None and not pred_probs:
         dataset = _read_dataset(path, options, progress)
-        if options.predictions is None or not dataset.has_boxes:
+        if not dataset.has_boxes:
             return dataset, None
-        from labelfix.run.boxes import read_predictions
+        from labelfix.run.boxes import decodable, read_predictions
+
+        if options.predictions is None:
+            return decodable(dataset, options, progress), None
 
         return dataset, read_predictions(dataset, options.predictions, options)
     if path is None and labels is not None and pred_probs:
