@@ -32,7 +32,7 @@ def base(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run all tests, every adapter with its real library."""
-    session.install(".[all,ultralytics,test]")
+    session.install(".[all,ultralytics,test,test-hooks]")
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         # where it cannot be had, the tests that need a browser skip and say so
         session.run("playwright", "install", "chromium", success_codes=[0, 1])

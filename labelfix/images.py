@@ -458,6 +458,8 @@ def _each(
 
 def _problem(path: Path, error: Exception) -> Problem:
     where = os.fsencode(path).decode("utf-8", "backslashreplace")
+    if isinstance(error.__context__, UnidentifiedImageError):
+        error = error.__context__  # Ultralytics, where loaded, tries a plugin then, which fails too
     match error:
         case _UnusableError():
             return Problem(where, error.found, error.expected, error.fix)

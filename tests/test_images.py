@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from labelfix import InputError
 from labelfix.images import FORMATS, SUFFIXES, has_image_name, load, probe, shrink, thumbnail
@@ -276,3 +276,21 @@ def test_what_pillow_opens_includes_nothing_that_runs_or_fetches() -> None:
     assert ".svg" not in SUFFIXES
     assert has_image_name("A.JPeG")
     assert not has_image_name("jpg")
+
+
+def test_libraries_that_take_over_pillow_do_not_change_what_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Image.open
+
+    def taken_over(*args: Any, **kwargs: Any) -> Image.Image:
+        try:
+            return opened(*args, **kwargs)
+        except UnidentifiedImageError:
+            raise ModuleNotFoundError("No module named 'a_plugin'")  # noqa: B904 # as Ultralytics does
+
+    monkeypatch.setattr(Image, "open", taken_over)
+    path = tmp_path / "x.png"
+    path.touch()
+    _, broken = probe([path])
+    assert broken[0].found == "an empty file"
