@@ -185,9 +185,42 @@ def test_polygons_are_read_as_the_boxes_around_them(tmp_path: Path) -> None:
     ]
 
 
-def test_rows_of_eight_numbers_alone_are_doubted(tmp_path: Path) -> None:
-    file = write(tmp_path, {"images/a.png": "0 0 0 1 0 1 1 0 1\n"})
-    with pytest.warns(labelfix.LabelfixWarning, match="oriented boxes"):
+CORNERS = "0 0 0 1 0 1 1 0 1\n"
+POINTS = "0 .5 .4 .2 .4  .45 .3  0 0  .6 .6\n"  # the second one unseen
+TRIANGLES = "0 .5 .4 .2 .4 .45 .3 .9 .9 .6 .6\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [(CORNERS, "oriented boxes"), (5 * POINTS, "3 points inside it")]
+)
+def test_rows_that_are_no_polygons_are_refused_unless_they_are_said_to_be(
+    tmp_path: Path, text: str, found: str
+) -> None:
+    file = write(tmp_path, {"images/a.png": text})
+    [problem] = problems(file, skip_bad=True)
+    assert found in problem.found
+    assert "task: segment" in problem.fix
+    file.write_text(YAML + "task: segment\n", encoding="utf-8")
+    assert labelfix.read(file).annotations.height == text.count("\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        4 * POINTS,  # too few to be sure
+        4 * POINTS + TRIANGLES,
+        4 * POINTS + ROW,
+        CORNERS + TRIANGLES,
+    ],
+)
+def test_rows_that_may_be_polygons_are_read(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path, {"images/a.png": text})
+    assert labelfix.read(file).annotations.height == text.count("\n")
+
+
+def test_most_rows_of_eight_numbers_are_doubted(tmp_path: Path) -> None:
+    file = write(tmp_path, {"images/a.png": 2 * CORNERS + ROW})
+    with pytest.warns(labelfix.LabelfixWarning, match="2 of 3 rows .* oriented boxes"):
         labelfix.read(file)
 
 

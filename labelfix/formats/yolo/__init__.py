@@ -3,8 +3,9 @@
 A row is `class centre-x centre-y width height`, as fractions of the image *as it is shown*: one
 whose EXIF data says that it lies on its side is turned first, as OpenCV and Ultralytics do. A row
 of a class and three or more corners is a polygon; it is read as the box around it and stays a
-polygon in the file. Rows of eight numbers after the class are polygons of four corners as well,
-unless `task: obb` says that they are oriented boxes; those and keypoints (`kpt_shape`) are refused.
+polygon in the file. Oriented boxes and keypoints are refused: where the YAML says so (`task: obb`,
+`kpt_shape`), where every row has eight numbers after its class, and where every row is a box with
+as many points inside it. `task: segment` says that rows are polygons all the same.
 
 The label file of an image is found by putting `labels` for the last folder `images` in its path and
 `.txt` for its suffix. A missing label file means no boxes, and stays missing; an empty one stays
@@ -61,6 +62,14 @@ __all__ = ["patched", "read", "recognises"]
 BLOCK = 4096
 """Images read and parsed at once. Decides memory and speed, no result."""
 
+ORIENTED = 9
+"""Numbers in the row of an oriented box: a class and four corners."""
+
+FEW = 5
+"""Rows from which all of them are not polygons by chance that look like a box with points in it."""
+
+FIX = "if they are polygons, put `task: segment` into the data file"
+
 STYLE_FILES = 200
 """Label files looked at to see how a dataset writes its numbers."""
 
@@ -98,10 +107,12 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     problems = problems + bad
     if not images and not problems:
         problems.append(Problem(file.name, f"no images in {data.root}", "some"))
+    if not data.says_polygons and (doubt := _no_polygons(annotations)):
+        raise InputError([Problem(file.name, doubt, "boxes or polygons", FIX), *problems])
     keep_or_raise(problems, skip_bad=options.skip_bad and not items.is_empty())
-    _warn_of_doubtful_files(files, annotations)
+    _warn_of_doubtful_files(data, files, annotations)
     polygons = int(annotations["polygon"].sum())
-    annotations = annotations.drop("length", "polygon")
+    annotations = annotations.drop("length", "polygon", "points")
     warn_of_odd_boxes(items, annotations)
     return Dataset(
         items=items,
@@ -171,7 +182,7 @@ def _tables(
 def _annotations(
     rows: pl.DataFrame, items: pl.DataFrame, paths: list[str], class_names: tuple[str, ...]
 ) -> pl.DataFrame:
-    """Rows as annotations, in pixels; with `length` and `polygon`."""
+    """Rows as annotations, in pixels; with `length`, `polygon` and `points`."""
     item = items[rows["file"]]
     sizes = item.select("width", "height").to_numpy()
     values = rows.select("v0", "v1", "v2", "v3").to_numpy()
@@ -188,11 +199,25 @@ def _annotations(
             "crowd": pl.repeat(value=False, n=rows.height, dtype=pl.Boolean, eager=True),
             "polygon": rows["polygon"],
             "length": rows["length"],
+            "points": rows["points"],
         }
     )
 
 
-def _warn_of_doubtful_files(files: pl.DataFrame, annotations: pl.DataFrame) -> None:
+def _no_polygons(annotations: pl.DataFrame) -> str | None:
+    """Say what rows that could be polygons are in truth, judged by all of them together."""
+    length = annotations["length"]
+    if length.is_empty() or length.n_unique() > 1:
+        return None
+    if length[0] == ORIENTED:
+        return "eight numbers after the class in every row: oriented boxes"
+    if length[0] > ORIENTED and len(length) >= FEW and annotations["points"].all():
+        points = (length[0] - 5) // 2
+        return f"a box and {points} points inside it in every row: keypoints"
+    return None
+
+
+def _warn_of_doubtful_files(data: Data, files: pl.DataFrame, annotations: pl.DataFrame) -> None:
     """Say what looks like a mistake about the whole dataset."""
     if files["digest"].null_count() == files.height:
         warnings.warn(
@@ -200,10 +225,12 @@ def _warn_of_doubtful_files(files: pl.DataFrame, annotations: pl.DataFrame) -> N
             LabelfixWarning,
             stacklevel=3,
         )
-    if annotations.height and (annotations["length"] == 9).all():
+    oriented = int((annotations["length"] == ORIENTED).sum())
+    if not data.says_polygons and 2 * oriented > annotations.height:
         warnings.warn(
-            "every row has eight numbers after its class, taken for the corners of polygons; "
-            "oriented boxes are not supported: only the boxes around them would be seen",
+            f"{oriented:,} of {annotations.height:,} rows have eight numbers after their class, "
+            "taken for the corners of polygons; of oriented boxes, which are not supported, only "
+            f"the boxes around them would be seen ({FIX})",
             LabelfixWarning,
             stacklevel=3,
         )

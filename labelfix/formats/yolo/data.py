@@ -62,6 +62,7 @@ class Data:
     class_names: tuple[str, ...]
     entries: tuple[tuple[str, str], ...]
     """Split and path, as written."""
+    says_polygons: bool = False
 
 
 def load_data(file: Path, root: Path | None) -> Data:
@@ -90,7 +91,8 @@ def load_data(file: Path, root: Path | None) -> Data:
         raise InputError(problems + found)
     class_names = name_classes(names, range(len(names)), file.name)
     home = file.parent.absolute()
-    data = Data(file, home, home, class_names, tuple(entries))
+    says_polygons = config.get("task") == "segment"
+    data = Data(file, home, home, class_names, tuple(entries), says_polygons)
     return _find_root(data, config.get("path"), root)
 
 

@@ -50,9 +50,10 @@ def split_rows(files: Sequence[bytes | None]) -> pl.DataFrame:
 def parse(
     files: Sequence[bytes | None], paths: Sequence[str], classes: int
 ) -> tuple[pl.DataFrame, list[Problem]]:
-    """Rows of some label files: file, line, class id (code), length, polygon and v0 to v3.
+    """Rows of some label files: file, line, class id (code), length, polygon, points and v0 to v3.
 
-    The four values are the numbers of a box row as written, or the corners around a polygon.
+    The four values are the numbers of a box row as written, or the corners around a polygon. It has
+    `points` where its first four numbers are a box around all the points that follow.
     """
     rows = split_rows(files)
     tokens = rows["tokens"].explode()
@@ -69,11 +70,11 @@ def parse(
     )
     bad, problems = _judge(rows, paths, classes)
     good = rows.filter(~bad)
-    values = _values(numbers, first[~bad.to_numpy()], good)
+    values, points = _values(numbers, first[~bad.to_numpy()], good)
     columns = pl.DataFrame(values, schema=["v0", "v1", "v2", "v3"], orient="row")
     columns = columns.cast(pl.Float64)
     return good.select("file", "line", pl.col("code").cast(pl.Int64), "length", "polygon").hstack(
-        columns
+        [pl.Series("points", points), *columns]
     ), problems
 
 
@@ -107,8 +108,12 @@ def _judge(
 
 def _values(
     numbers: NDArray[np.float64], first: NDArray[np.int64], rows: pl.DataFrame
-) -> NDArray[np.float64]:
-    """Four numbers a row, shape (n, 4): a box as written, or the corners around a polygon."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Four numbers a row, shape (n, 4), and whether a polygon looks like a box with points in it.
+
+    The numbers are a box as written, or the corners around a polygon.
+    """
+    looks = np.zeros(len(first), dtype=bool)
     polygon = rows["polygon"].to_numpy()
     values = np.empty((len(first), 4))
     values[~polygon] = numbers[first[~polygon, None] + np.arange(1, 5)]
@@ -121,7 +126,24 @@ def _values(
         points = numbers[place].reshape(-1, 2)
         values[polygon, :2] = np.minimum.reduceat(points, start)
         values[polygon, 2:] = np.maximum.reduceat(points, start)
-    return values
+        looks[polygon] = _boxes_with_points(points, start, corners)
+    return values, looks
+
+
+def _boxes_with_points(
+    points: NDArray[np.float64], start: NDArray[np.int64], corners: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether the first two points of each polygon are centre and size of a box around the others.
+
+    A keypoint that nobody saw is written as (0, 0), wherever the box is.
+    """
+    centre, half = points[start], points[start + 1] / 2
+    low, high = (np.repeat(edge, corners, axis=0) for edge in (centre - half, centre + half))
+    slack = 1e-4  # of rounding to a few decimals
+    inside = ((points >= low - slack) & (points <= high + slack)).all(axis=1)
+    inside |= (points == 0).all(axis=1)
+    inside[start] = inside[start + 1] = True
+    return np.logical_and.reduceat(inside, start)
 
 
 @dataclass
