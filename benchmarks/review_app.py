@@ -73,6 +73,7 @@ def measure(page: Page, address: str, decisions: int) -> dict[str, float]:
     start = time.perf_counter()
     page.goto(address)
     while not page.evaluate(f"{SHOWN}.length"):
+        assert time.perf_counter() - start < 30, page.inner_text("body")
         time.sleep(0.005)
     opened = 1000 * (time.perf_counter() - start)
     html = page.evaluate("performance.getEntriesByType('navigation')[0].responseEnd")
