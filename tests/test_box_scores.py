@@ -314,6 +314,23 @@ def test_scores_do_not_depend_on_the_other_images(clean: Tables, calibration: Ca
     same_but_for_rank(scored(few, calibration), whole.filter(kept), rtol=0)
 
 
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10_000))
+def test_issues_do_not_depend_on_the_order_of_rows(seed: int) -> None:
+    truth, found, items = random_tables(seed, images=40)
+    found = found.with_columns(pl.col("score").round(1))  # ties
+    alike = truth.head(8).with_columns(annotation_id="again-" + pl.col("annotation_id"))
+    truth = pl.concat([truth, alike])
+    orders = np.random.default_rng(seed)
+    shuffled = [part[orders.permutation(part.height)] for part in (truth, found, items)]
+    before, after = (
+        issues_of((truth, found, items)),
+        issues_of((shuffled[0], shuffled[1], shuffled[2])),
+    )
+    same_but_for_rank(before, after, rtol=0)
+    assert issues_of((shuffled[0], shuffled[1], items)).equals(before)
+
+
 @pytest.mark.parametrize("factor", [0.25, 3.0])
 @pytest.mark.parametrize("sizes", [True, False], ids=["sizes known", "sizes unknown"])
 def test_scores_do_not_depend_on_units_or_image_size(

@@ -10,7 +10,7 @@ Some given boxes are wrong, so the ratio comes out low, and the lower the more o
 the probabilities are careful ones. The order within a kind hardly changes.
 
 A calibration is fitted once, on a sample of a run's images; with it every image is scored by
-itself.
+itself. What it draws hangs on names and places, not on the order of rows.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Calibration:
         """
         params = params or BoxParams()
         rng = np.random.default_rng(params.seed)
-        sample = match.of_items(_sample(match, params, rng))
+        sample = match.of_items(_sample(match, params, rng)).in_fixed_order()
         scene = Scene(sample, _scale(sample, params), params)
         floor, ridge = params.least_confidence, params.ridge
         weights = {}
@@ -176,11 +176,12 @@ class Calibration:
 
 
 def _sample(match: Match, params: BoxParams, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Images drawn until they hold enough boxes, in their old order."""
+    """Images drawn until they hold enough boxes, by name: their order says nothing."""
+    by_name = match.item_ids.arg_sort().to_numpy()
     order = rng.permutation(len(match))
-    boxes = np.cumsum(np.diff(match.given.first)[order])
+    boxes = np.cumsum(np.diff(match.given.first)[by_name[order]])
     enough = int(np.searchsorted(boxes, params.calibration_boxes)) + 1
-    return np.sort(order[:enough])
+    return np.asarray(by_name[np.sort(order[:enough])], np.int64)
 
 
 def _scale(match: Match, params: BoxParams) -> Confidence:

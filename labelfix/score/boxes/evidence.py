@@ -3,8 +3,8 @@
 One set of columns a box, from the pairs of boxes that overlap: how well any prediction supports it,
 how well one of its class or of another, how well the best of them fits, whether a better box claims
 the same prediction, whether pieces of it are predicted. All lengths are relative to other boxes or
-to the image, so nothing depends on pixel units or on image size, and everything of a box comes from
-its own image.
+to the image, so nothing depends on pixel units or on the scale of an image, boxes included; how
+large a box is in its image does count. Everything of a box comes from its own image.
 """
 
 from __future__ import annotations

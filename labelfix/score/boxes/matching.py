@@ -57,6 +57,8 @@ class Boxes:
     pred_probs
         Class vectors, shape (height, K), in table order: row `row[i]` belongs to box i. None
         without.
+    by_name
+        Place of each row of the table by its annotation_id, shape (height,). None for predictions.
     """
 
     item: NDArray[np.int32]
@@ -70,6 +72,7 @@ class Boxes:
     first: NDArray[np.int64]
     score: NDArray[np.float64] | None = None
     pred_probs: NDArray[np.float32] | None = None
+    by_name: NDArray[np.int64] | None = None
 
     @classmethod
     def new(
@@ -129,6 +132,26 @@ class Boxes:
         }
         score = None if self.score is None else self.score[rows]
         return replace(self, item=item, first=first, score=score, **columns)
+
+    def in_fixed_order(self) -> Boxes:
+        """Sort the boxes of each image by place, class, score and name: no row order is left."""
+        if len(self) == 0:
+            return self
+        # the most part is told apart by image and left edge, as one number; the rest follows
+        low, high = np.nanmin(self.x1, initial=np.inf), np.nanmax(self.x1, initial=-np.inf)
+        key = np.fmin((self.x1 - low) / max(high - low, np.finfo(float).tiny), 1) / 2 + self.item
+        order = np.argsort(key)
+        same = np.diff(key[order]) == 0
+        tied = np.flatnonzero(np.append(same, [False]) | np.append([False], same))
+        rows = order[tied]
+        names = ("label", "y2", "x2", "y1", "x1", "item")
+        columns = [getattr(self, name)[rows] for name in names]
+        if self.score is not None:
+            columns.insert(0, self.score[rows])
+        if self.by_name is not None:
+            columns.insert(0, self.by_name[self.row[rows]])
+        order[tied] = rows[np.lexsort(columns)]
+        return self._keep(order, self.item, self.first)
 
     def in_table_order(self, values: NDArray[Scalar], fill: object = np.nan) -> NDArray[Scalar]:
         """Values of the boxes in the order of the table they came from; `fill` in rows left out."""
@@ -317,6 +340,15 @@ class Match:
             size=self.size[items],
         )
 
+    def in_fixed_order(self) -> Match:
+        """Sort the boxes of each image, so that nothing hangs on the order of rows."""
+        return replace(
+            self,
+            given=self.given.in_fixed_order(),
+            predicted=self.predicted.in_fixed_order(),
+            crowd=self.crowd.in_fixed_order(),
+        )
+
     def parts(self, most_boxes: int) -> Iterator[Match]:
         """Cut the images into runs with about `most_boxes` boxes each, or give the whole."""
         counts = np.diff(self.given.first) + np.diff(self.predicted.first)
@@ -451,12 +483,23 @@ def _columns(table: pl.DataFrame, item_ids: pl.Series, class_names: Sequence[str
     if broken.any():
         columns |= {edge: np.where(broken, np.nan, columns[edge]) for edge in BOX}
     vectors = table["pred_probs"].to_numpy() if "pred_probs" in table.columns else None
-    first = np.searchsorted(item, np.arange(len(item_ids) + 1))
-    return Boxes(item, label, row=row, height=len(row), first=first, pred_probs=vectors, **columns)
+    by_name = None
+    if "annotation_id" in table.columns:
+        by_name = np.argsort(table["annotation_id"].arg_sort().to_numpy())
+    return Boxes(
+        item,
+        label,
+        row=row,
+        height=len(row),
+        first=np.searchsorted(item, np.arange(len(item_ids) + 1)),
+        pred_probs=vectors,
+        by_name=by_name,
+        **columns,
+    )
 
 
 def _sizes(items: pl.DataFrame | None, given: Boxes, predicted: Boxes) -> NDArray[np.float64]:
-    """Width and height of each image, or how far its boxes reach where they are not known."""
+    """Width and height of each image, or how far its boxes reach where they are not known, or 1."""
     size = np.zeros((len(given.first) - 1, 2))
     for boxes in (given, predicted):
         for axis, edge in enumerate((boxes.x2, boxes.y2)):
@@ -464,4 +507,4 @@ def _sizes(items: pl.DataFrame | None, given: Boxes, predicted: Boxes) -> NDArra
     if items is not None and {"width", "height"} <= set(items.columns):
         known = items.select(pl.col("width", "height").cast(pl.Float64)).to_numpy()
         size = np.where(known > 0, known, size)
-    return np.maximum(size, np.finfo(float).tiny)
+    return np.where(size > 0, size, 1.0)

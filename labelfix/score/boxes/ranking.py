@@ -64,13 +64,13 @@ class BoxScores(NamedTuple):
     """Log odds of every kind of error, and what they rest on."""
 
     given: pl.DataFrame
-    """One row a given box, in item order. `row`: its row in the annotations. `spurious` … `group`:
-    log odds of an error of that kind, at most the prior's where nothing speaks of it. `merged`:
-    whether a group is rather one box over several objects than several over one. Then rows of the
-    predictions (of the annotations in `twin_row`) that speak of it, null where there is none, with
-    overlaps and confidences: `any_` the best of any class, `fit_` the best of the given class,
-    `other_` the best of another class, `twin_` a given box at the same place, `first_`, `second_`
-    pieces of the box, `whole_` what the box is a piece of."""
+    """One row a given box, in item order, those of an image by place. `row`: its row in the
+    annotations. `spurious` … `group`: log odds of an error of that kind, at most the prior's where
+    nothing speaks of it. `merged`: whether a group is rather one box over several objects than
+    several over one. Then rows of the predictions (of the annotations in `twin_row`) that speak of
+    it, null where there is none, with overlaps and confidences: `any_` the best of any class,
+    `fit_` the best of the given class, `other_` the best of another class, `twin_` a given box at
+    the same place, `first_`, `second_` pieces of the box, `whole_` what the box is a piece of."""
     missing: pl.DataFrame
     """One row a predicted box that is probable enough to be missing, in item order. `row`: its row
     in the predictions. `missing`: log odds. `near_row`, `near_iou`: the given box that overlaps it
@@ -150,6 +150,11 @@ def score_boxes(
 ) -> BoxScores:
     """Score all boxes for all kinds of error, every image by itself.
 
+    With the same calibration a box gets the same scores whatever other images there are, in
+    whatever order rows come, in whatever unit, and if its image is resized with the boxes in it.
+    Size is a clue, taken relative to the image: one that is padded makes its boxes smaller, and
+    their scores others.
+
     Parameters
     ----------
     match
@@ -172,7 +177,7 @@ def score_boxes(
         raise InputError(Problem("calibration", found, expected, "fit it on these classes"))
     given, missing, done = [], [], 0
     for part in match.parts(block):
-        scene = Scene(part, calibration.scale, calibration.params)
+        scene = Scene(part.in_fixed_order(), calibration.scale, calibration.params)
         given.append(_score_given(scene, calibration))
         missing.append(_score_missing(scene, calibration))
         done += len(part)
@@ -312,7 +317,8 @@ def rank_boxes(
     -------
     pl.DataFrame
         Columns of `BOX_ISSUES`. Each given box has one row, crowd regions apart, and each missing
-        box that was proposed. Equal qualities keep the order of items. Suggested boxes are cut to
+        box that was proposed. Equal qualities keep the order of items, and
+        within an image go by place. Suggested boxes are cut to
         the image where its size is known; given ones are not.
     """
     params = params or BoxParams()
@@ -405,7 +411,7 @@ def _given_issues(
     share = np.exp(odds - most[:, None]).sum(axis=1)
     names = pl.Series(match.class_names, dtype=pl.String)
     facts = given.with_columns(
-        order=pl.col("row"),
+        order=pl.int_range(pl.len()),
         item_id=box["item_id"],
         annotation_id=box["annotation_id"],
         kind=pl.Series(kinds, dtype=pl.String).gather(kind),
@@ -438,7 +444,7 @@ def _missing_issues(
     box = predictions[missing["row"]]
     near = annotations["label"].gather(missing["near_row"])
     facts = missing.with_columns(
-        order=pl.col("row") + annotations.height,
+        order=pl.int_range(pl.len()) + annotations.height,
         item_id=box["item_id"],
         annotation_id=pl.lit(None, pl.String),
         kind=pl.lit("missing"),
