@@ -286,8 +286,9 @@ def test_odd_boxes_are_told_and_kept(tmp_path: Path) -> None:
     with pytest.warns(labelfix.LabelfixWarning) as caught:
         dataset = labelfix.read(path)
     [message] = [str(w.message) for w in caught if "odd boxes" in str(w.message)]
-    for kind in ("no finite numbers (0)", "inverted (1)", "empty (2)", "outside the image (3)"):
-        assert f"1 {kind}" in message
+    kinds = ("no finite numbers", "inverted", "empty", "outside the image")
+    for key, kind in enumerate(kinds):
+        assert f"1 {kind} ({key} in {dataset.items['item_id'][0]})" in message
     assert dataset.annotations["x2"].to_list()[1:] == [8, 9, 650, 640.2]
     assert patch(dataset) == path.read_bytes()
 

@@ -586,6 +586,32 @@ def test_a_class_map_on_the_command_line(
     assert open_run(tmp_path / "r").info.options.class_map == ("felis=cat", "bubo=owl")
 
 
+def test_every_odd_box_is_in_the_record(folder: Path, tmp_path: Path) -> None:
+    document = json.loads((folder / "coco.json").read_text())
+    for box in document["annotations"][:7]:
+        box["bbox"][0] += SIDE
+    document["annotations"][7]["bbox"][2] = float("nan")
+    (tmp_path / "coco.json").write_text(json.dumps(document))
+    options = FindOptions(
+        path=str(tmp_path / "coco.json"),
+        images=str(folder / "images"),
+        predictions=str(folder / "predictions.parquet"),
+    )
+    with pytest.warns(LabelfixWarning, match="7 outside the image .* and 2 more"):
+        run = find(options, tmp_path / "run")
+    owners = dict(run.annotations.select("annotation_id", "item_id").iter_rows())
+    ids = {kind: list(boxes) for kind, boxes in run.info.dataset.odd_boxes.items()}
+    assert ids == {
+        "outside the image": [str(i) for i in range(7)],
+        "no finite numbers": ["7"],
+    }
+    assert all(
+        owners[box] == item
+        for boxes in run.info.dataset.odd_boxes.values()
+        for box, item in boxes.items()
+    )
+
+
 def test_warnings_come_up_before_the_error_that_they_may_explain(
     folder: Path, tmp_path: Path
 ) -> None:

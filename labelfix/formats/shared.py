@@ -52,6 +52,7 @@ __all__ = [
     "keep_or_raise",
     "lowest_common",
     "name_classes",
+    "odd_boxes",
     "patch_files",
     "plan",
     "plan_labels",
@@ -539,22 +540,36 @@ def name_classes(names: Sequence[str], ids: Sequence[object], where: str) -> tup
     )
 
 
-def warn_of_odd_boxes(items: pl.DataFrame, annotations: pl.DataFrame) -> None:
-    """Say how many given boxes are none, by kind, and name some. They are kept as given."""
+def odd_boxes(items: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
+    """Find given boxes that are none: annotation_id, item_id and `oddity`, in words."""
     sizes = annotations.join(
         items.select("item_id", "width", "height"), on="item_id", how="left", maintain_order="left"
     ).select(pl.col("width", "height").cast(pl.Float64).fill_null(float("nan")))
     codes = oddities(annotations.select(BOX).to_numpy(), sizes.to_numpy())
-    if not codes.any():
+    odd = np.flatnonzero(codes)
+    words = pl.Series("oddity", [ODDITIES[code] for code in codes[odd]], dtype=pl.String)
+    return annotations.select("annotation_id", "item_id")[odd].with_columns(words)
+
+
+def warn_of_odd_boxes(
+    items: pl.DataFrame, annotations: pl.DataFrame, name: pl.Expr | None = None
+) -> None:
+    """Say how many given boxes are none, by kind, and name some. They are kept as given.
+
+    `name` is what to call a box, of annotation_id and item_id; None for its annotation_id.
+    """
+    odd = odd_boxes(items, annotations)
+    if odd.is_empty():
         return
+    called = pl.col("annotation_id") if name is None else name
+    kinds = odd.group_by("oddity").agg(pl.len(), called.head(5))
+    kinds = kinds.sort(pl.col("oddity").cast(pl.Enum(ODDITIES)))
     parts = []
-    for code in np.unique(codes[codes > 0]):
-        ids = annotations["annotation_id"].filter(pl.Series(codes == code))
-        more = f" and {len(ids) - 5:,} more" if len(ids) > 5 else ""
-        parts.append(f"{len(ids):,} {ODDITIES[code]} ({', '.join(ids.head(5))}{more})")
+    for kind, number, names in kinds.iter_rows():
+        more = f" and {number - 5:,} more" if number > 5 else ""
+        parts.append(f"{number:,} {kind} ({', '.join(names)}{more})")
     warnings.warn(
-        f"{count(int((codes > 0).sum()), 'odd box', 'odd boxes')}, kept as given: "
-        + "; ".join(parts),
+        f"{count(odd.height, 'odd box', 'odd boxes')}, kept as given: " + "; ".join(parts),
         LabelfixWarning,
         stacklevel=3,
     )

@@ -261,6 +261,7 @@ def _record(
             splits=splits,
             skipped=dataset.skipped,
             boxes=dataset.has_boxes,
+            odd_boxes=_odd_boxes(dataset),
             path=None if read is None else str(Path(read).absolute()),
         ),
         models=outcome.models,
@@ -270,3 +271,15 @@ def _record(
         seconds=stages.seconds,
         versions=versions(),
     )
+
+
+def _odd_boxes(dataset: Dataset) -> dict[str, dict[str, str]]:
+    """List what the warning of odd boxes names but a few of."""
+    if not dataset.has_boxes:
+        return {}
+    from labelfix.formats.shared import odd_boxes
+
+    listed: dict[str, dict[str, str]] = {}
+    for name, item, oddity in odd_boxes(dataset.items, dataset.annotations).iter_rows():
+        listed.setdefault(oddity, {})[name] = item
+    return listed

@@ -103,6 +103,8 @@ class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
     splits: dict[str, int]
     skipped: tuple[Problem, ...] = ()
     boxes: bool = False
+    odd_boxes: dict[str, dict[str, str]] = {}
+    """Given boxes that are none, by what is odd: annotation_id and item_id of each."""
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -99,7 +99,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     if not parsed.images and not problems:
         problems.append(Problem(path.name, "no images", "some"))
     keep_or_raise(problems, skip_bad=options.skip_bad and not items.is_empty())
-    warn_of_odd_boxes(items, annotations)
+    warn_of_odd_boxes(items, annotations, pl.format("{} in {}", "annotation_id", "item_id"))
     return Dataset(
         items=items,
         annotations=annotations,
