@@ -169,13 +169,14 @@ class BoxNoise:
     flip
         Boxes given another class: kind `wrong_class`.
     shift
-        Boxes moved and stretched to an IoU within `shift_iou` of where they were: kind
-        `bad_location`.
+        Boxes moved and stretched to an IoU within `shift_iou` of where they were, inside their
+        image: kind `bad_location`. Only a box that leaves the image itself may go on doing so.
     spawn
         Boxes put where there is none: kind `spurious`. Class and size are those of a box drawn
         from the table; the place is one that overlaps every other box by less than `spawn_iou`.
     duplicate
-        Boxes drawn a second time, at an IoU within `duplicate_iou`: kind `duplicate`.
+        Boxes drawn a second time, at an IoU within `duplicate_iou`, inside the image as with
+        `shift`: kind `duplicate`.
     merge
         Boxes drawn as one with their nearest neighbour of the same class: kind `group`, for both.
     split
@@ -455,6 +456,7 @@ def _spawn(desk: _Desk, count: int, noise: BoxNoise, rng: np.random.Generator) -
         item = rng.choice(desk.item[models], count)
         scale = desk.extent[item] / desk.extent[desk.item[like]]
         size = (desk.box[like, 2:] - desk.box[like, :2]) * scale
+        size = np.minimum(size, desk.extent[item])
         corner = rng.random((count, 2)) * (desk.extent[item] - size)
         box = np.concatenate([corner, corner + size], axis=1)
         fits = _is_alone(desk, item, box, noise.spawn_iou)

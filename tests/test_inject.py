@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -163,11 +164,37 @@ def test_a_shift_meets_the_overlap_asked_for(low: float, width: float, seed: int
     assert (rows["label"] == rows["original_label"]).all()
 
 
-def test_shifts_stay_inside_the_image_where_they_can() -> None:
-    rows = changed(BoxNoise(shift=1.0), "bad_location")
-    box = corners(rows)
-    inside = (box[:, :2] >= 0).all(axis=1) & (box[:, 2:] <= [640, 480]).all(axis=1)
-    assert inside.mean() > 0.9
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 9999), st.floats(0.1, 0.6))
+def test_what_moves_stays_inside_the_image_and_at_its_overlap(seed: int, low: float) -> None:
+    rng = np.random.default_rng(seed)
+    table, items = boxes(seed)
+    n = table.height
+    size = rng.uniform(0.7, 1, (n, 2)) * [640, 480]  # hardly a push leaves them inside
+    corner = rng.random((n, 2)) * ([640, 480] - size)
+    large = np.concatenate([corner, corner + size], axis=1)
+    large[: n // 4] = [0, 0, 640, 480]
+    table = table.with_columns(pl.Series(edge, large[:, i]) for i, edge in enumerate(BOX))
+    noise = BoxNoise(shift=0.5, duplicate=0.5, shift_iou=(low, low + 0.2))
+    noise = dataclasses.replace(noise, duplicate_iou=noise.shift_iou)
+    noisy, truth = inject_boxes(table, noise, CLASSES, items, seed)
+    new = truth.select("annotation_id", *ORIGINAL).join(noisy, on="annotation_id")
+    box = corners(new)
+    assert (box[:, :2] >= 0).all()
+    assert (box[:, 2:] <= [640, 480]).all()
+    shifted = new.drop_nulls("original_x1")
+    overlap = iou(corners(shifted), corners(shifted, ORIGINAL))
+    assert shifted.height > 10
+    assert ((overlap > low - 1e-6) & (overlap < low + 0.2 + 1e-6)).all()
+
+
+def test_a_box_that_leaves_its_image_may_go_on_doing_so() -> None:
+    table, items = boxes()
+    table = table.with_columns(x1=-2000.0, x2=20.0)
+    noisy, truth = inject_boxes(table, BoxNoise(shift=1.0), CLASSES, items)
+    rows = truth.join(noisy, on="annotation_id")
+    overlap = iou(corners(rows), corners(rows, ORIGINAL))
+    assert ((overlap > 0.4 - 1e-6) & (overlap < 0.7 + 1e-6)).all()
 
 
 def test_a_spawned_box_touches_no_other() -> None:

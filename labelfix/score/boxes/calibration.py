@@ -26,7 +26,7 @@ from labelfix.score.boxes.clues import CLUES, MISSING, START
 from labelfix.score.boxes.evidence import Confidence, Evidence, Scene, best_of_groups
 from labelfix.score.boxes.matching import Boxes, overlaps
 from labelfix.score.boxes.params import BoxParams
-from labelfix.score.boxes.planting import halves, hull, moved, neighbours
+from labelfix.score.boxes.planting import halves, hull, neighbours, pushed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -258,8 +258,7 @@ def _plant_wrong_class(scene: Scene, rng: np.random.Generator) -> Planted:
 
 def _plant_bad_location(scene: Scene, rng: np.random.Generator) -> Planted:
     given, rows = scene.match.given, _rows(scene)
-    extent = scene.match.size[given.item[rows]]
-    corners = moved(given.corners[rows], extent, scene.params.planted_shift, rng, 1)
+    corners = pushed(given.corners[rows], scene.params.planted_shift, rng)
     boxes, source = _put(scene, given.item[rows], given.label[rows], corners, rows)
     return Evidence(scene, boxes, source), np.arange(len(boxes))
 
@@ -267,8 +266,7 @@ def _plant_bad_location(scene: Scene, rng: np.random.Generator) -> Planted:
 def _plant_duplicate(scene: Scene, rng: np.random.Generator) -> Planted:
     """Copy boxes, and keep copies that are worse: of two, only the worse is a duplicate."""
     given, rows = scene.match.given, _rows(scene)
-    extent = scene.match.size[given.item[rows]]
-    corners = moved(given.corners[rows], extent, scene.params.planted_duplicate, rng, 1)
+    corners = pushed(given.corners[rows], scene.params.planted_duplicate, rng)
     new = np.full(len(rows), -1)
     boxes, source = _put(scene, given.item[rows], given.label[rows], corners, new)
     evidence = Evidence(scene, boxes, source)

@@ -12,13 +12,15 @@ from labelfix.boxes import area, iou
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["halves", "hull", "moved", "neighbours"]
+__all__ = ["halves", "hull", "moved", "neighbours", "pushed"]
 
 STRETCH = 0.7
 """How much of a random push goes into the size of a box, beside one into its place."""
 FARTHEST = 20.0
 """No push is longer than this many sides: at that distance nothing overlaps any more."""
 BISECTIONS = 30
+DIRECTIONS = 8
+"""How many pushes of a box are tried to stay in its image."""
 
 
 def moved(
@@ -26,12 +28,12 @@ def moved(
     extent: NDArray[np.float64],
     between: tuple[float, float],
     rng: np.random.Generator,
-    directions: int = 8,
 ) -> NDArray[np.float64]:
     """Move and stretch boxes to an IoU drawn uniformly from `between`, inside their image.
 
-    Each box is pushed along a random direction, which has a part for its centre and one for its
-    size, until the IoU is met.
+    Of several pushes of each box (see `pushed`) the one that leaves the image least is taken. A box
+    that every push takes outside is made smaller instead, within what of it lies in the image. Only
+    one that lies outside itself, by so much that the IoU cannot be met inside, stays outside.
 
     Parameters
     ----------
@@ -43,21 +45,58 @@ def moved(
         Lowest and highest IoU, in (0, 1).
     rng
         Where chance comes from.
-    directions
-        How many are drawn for each box; the one that leaves the image least is taken.
     """
-    n = len(box)
-    target = rng.uniform(*between, n)
-    direction = rng.normal(size=(directions, n, 4)) * (1, 1, STRETCH, STRETCH)
-    near, far = np.zeros((directions, n)), np.full((directions, n), FARTHEST)
+    target = rng.uniform(*between, len(box))
+    found = _pushed_to(box, target, rng, DIRECTIONS)
+    outside = np.maximum(-found[..., :2], 0) + np.maximum(found[..., 2:] - extent, 0)
+    outside = outside.sum(axis=-1)
+    best, rows = np.argmin(outside, axis=0), np.arange(len(box))
+    result = np.asarray(found[best, rows])
+    out = np.flatnonzero(outside[best, rows] > 0)
+    low = np.maximum(box[out, :2], 0)
+    inner = np.concatenate([low, np.minimum(box[out, 2:], extent[out])], axis=1)
+    share = target[out] * area(box[out]) / np.maximum(area(inner), np.finfo(float).tiny)
+    fits = share <= 1
+    result[out[fits]] = _shrunk(inner[fits], share[fits], rng)
+    return result
+
+
+def pushed(
+    box: NDArray[np.float64], between: tuple[float, float], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Move and stretch boxes to an IoU drawn uniformly from `between`, whatever the image.
+
+    Each box is pushed along a random direction, which has a part for its centre and one for its
+    size, until the IoU is met. Parameters are those of `moved`.
+    """
+    return np.asarray(_pushed_to(box, rng.uniform(*between, len(box)), rng, 1)[0])
+
+
+def _pushed_to(
+    box: NDArray[np.float64],
+    target: NDArray[np.float64],
+    rng: np.random.Generator,
+    directions: int,
+) -> NDArray[np.float64]:
+    """Push each box along several directions until the IoU is met, shape (directions, n, 4)."""
+    direction = rng.normal(size=(directions, len(box), 4)) * (1, 1, STRETCH, STRETCH)
+    near, far = np.zeros(direction.shape[:2]), np.full(direction.shape[:2], FARTHEST)
     for _ in range(BISECTIONS):
         middle = (near + far) / 2
         close = iou(_pushed(box, direction, middle), box) > target
         near, far = np.where(close, middle, near), np.where(close, far, middle)
-    found = _pushed(box, direction, near)
-    outside = np.maximum(-found[..., :2], 0) + np.maximum(found[..., 2:] - extent, 0)
-    best = np.argmin(outside.sum(axis=-1), axis=0)
-    return np.asarray(found[best, np.arange(n)])
+    return _pushed(box, direction, near)
+
+
+def _shrunk(
+    box: NDArray[np.float64], share: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw a box within each that has this share of its area."""
+    part, place = rng.random(len(box)), rng.random((len(box), 2))
+    size = box[:, 2:] - box[:, :2]
+    new = size * np.column_stack([share**part, share ** (1 - part)])
+    low = box[:, :2] + place * (size - new)
+    return np.concatenate([low, np.minimum(low + new, box[:, 2:])], axis=1)
 
 
 def _pushed(
