@@ -366,6 +366,33 @@ def test_what_ultralytics_says_when_it_fails_is_passed_on(squares: Dataset, tmp_
         out_of_fold_boxes(squares, str(file), no_train=True)
 
 
+NO_NETWORK = "http://127.0.0.1:9"  # a proxy that nobody runs
+
+
+@needs_ultralytics
+def test_weights_that_cannot_be_fetched_are_named_in_a_line(
+    squares: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, NO_NETWORK)
+    with pytest.raises(InputError, match=r"yolo11n\.pt that could not be.*\.yaml") as caught:
+        out_of_fold_boxes(squares, "yolo11n.pt", cache=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@needs_torchvision
+def test_torchvision_says_which_weights_it_could_not_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labelfix.predict.detect.torchvision import Torchvision
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", NO_NETWORK)
+    with pytest.raises(InputError, match=r"weights of ssd300_vgg16 .*checkpoints") as caught:
+        Torchvision("ssd300_vgg16")._state()
+    assert "\n" not in str(caught.value)
+
+
 @needs_ultralytics
 def test_ultralytics_says_what_is_wrong_before_it_starts(squares: Dataset, tmp_path: Path) -> None:
     from labelfix.predict.detect.yolo import Ultralytics, UltralyticsTraining

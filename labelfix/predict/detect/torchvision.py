@@ -206,8 +206,14 @@ class Torchvision:
         if self.weights is None:
             return {}
         if self.weights == "DEFAULT":
-            known = torchvision.models.get_model_weights(self.constructor)
-            return dict(known.DEFAULT.get_state_dict(progress=False, check_hash=True))
+            known = torchvision.models.get_model_weights(self.constructor).DEFAULT
+            try:
+                return dict(known.get_state_dict(progress=False, check_hash=True))
+            except OSError as error:  # what urllib raises without a network is one
+                found = f"weights of {self.constructor} that could not be fetched ({error})"
+                fix = f"put {known.url} into {torch.hub.get_dir()}/checkpoints, or name in Python "
+                fix += "a file of weights, or none"
+                raise InputError(Problem("model", found, "", fix)) from error
         return dict(torch.load(self.weights, map_location="cpu", weights_only=True))
 
     def _ready(self) -> tuple[Any, tuple[str, ...]]:

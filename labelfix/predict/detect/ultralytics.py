@@ -253,7 +253,11 @@ def fetch(file: Path) -> None:
     """Fetch weights that Ultralytics knows by their name."""
     from ultralytics.utils.downloads import attempt_download_asset
 
-    attempt_download_asset(file)
+    try:
+        attempt_download_asset(file)
+    except Exception as error:  # no network, or a server that refuses: many kinds
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        raise Refusal(f"weights {file.name} that could not be fetched ({why[0][:200]})") from error
     if not file.exists():
         raise Refusal(f"no weights called {file.name}, here or at Ultralytics")
 

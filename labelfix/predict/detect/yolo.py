@@ -290,7 +290,8 @@ def _run(folder: Path, task: dict[str, Any], progress: Progress | None, *, offli
             raise
     refusal = folder / "refusal.txt"
     if refusal.exists():
-        raise InputError(Problem("model", refusal.read_text(encoding="utf-8")))
+        fix = "" if offline else "name a file of weights, or a .yaml to start from nothing"
+        raise InputError(Problem("model", refusal.read_text(encoding="utf-8"), "", fix))
     if child.returncode:
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise LabelfixError("Ultralytics failed:\n" + "\n".join(said[-20:]))
