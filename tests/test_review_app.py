@@ -405,6 +405,22 @@ def test_a_proposed_box_can_be_mended_before_it_is_taken(
     assert len(server.events) == 1
 
 
+def test_undo_says_what_was_undone_whatever_else_stands(
+    serve: Callable[..., Server], visit: Callable[..., Page], box_run: Path
+) -> None:
+    page = visit(serve(box_run).address)
+    press(page, "e", "ArrowDown", "Escape", "n", "ArrowRight", "2")
+    saved(page)
+    for said in ("Changed to dish", "Moved", "Added a box: cup", "Moved"):
+        press(page, "u")
+        page.locator("#notice", has_text=f"Undone: {said}.").wait_for()
+        saved(page)
+    press(page, "u")
+    page.locator("#notice", has_text="Nothing to undo.").wait_for()
+    press(page, "Control+Shift+z")
+    page.locator("#notice", has_text="Done again: Moved.").wait_for()
+
+
 def test_what_is_still_open_of_a_suggestion_is_taken_without_undoing_the_rest(
     serve: Callable[..., Server], visit: Callable[..., Page], box_run: Path
 ) -> None:
@@ -469,7 +485,7 @@ def test_undo_works_across_a_reload(
     saved(page)
     assert server.outcomes() == {first: "changed"}
     page.keyboard.press("Control+Shift+z")
-    page.get_by_text("Kept").first.wait_for()
+    page.get_by_text("Done again: Kept.").wait_for()
     assert server.outcomes() == {first: "changed", second: "kept"}
 
 

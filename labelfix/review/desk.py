@@ -218,7 +218,9 @@ class Desk:
                 subjects = [replay[one.target].subject for one in done if one.target is not None]
             again = any(replay[one.target or ""].source == "repeat" for one in done)
             keys = [key for key in self._keys_about(subjects) if key.endswith(AGAIN) == again]
-            return self._told(keys[:MOST_ENTRIES]) | {"touched": keys}
+            acts = [self._act(one.target) for one in done if one.target is not None]
+            told = self._told(keys[:MOST_ENTRIES])
+            return told | {"touched": keys, "act": acts[0] if acts else None}
 
     # Inside
 
@@ -263,6 +265,19 @@ class Desk:
 
     def _entry(self, key: str) -> Json:
         return self._tell(self._shown(key))
+
+    def _act(self, target: str) -> Json:
+        """Tell what an undo or a redo is about: its last event, and how many it has."""
+        act = self._log.replay.act(self._log.replay[target])
+        code = {name: number for number, name in enumerate(self.entries.class_names)}
+        one = act[-1]
+        return {
+            "action": one.action,
+            "label": None if one.after is None else code.get(one.after.label or ""),
+            "mark": None if one.mark is None else one.mark.kind,
+            "labels": [] if one.mark is None else [code.get(label) for label in one.mark.labels],
+            "events": len(act),
+        }
 
     def _is_key(self, key: str) -> bool:
         return key.removesuffix(AGAIN) in self._queue.row_of

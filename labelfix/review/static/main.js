@@ -8,7 +8,7 @@ import { cells, Panel, verdict } from "./panel.js";
 import { Queue } from "./queue.js";
 import { Search } from "./search.js";
 import { Stage } from "./stage.js";
-import { acceptWords, nameOf, setClasses, stateWords } from "./words.js";
+import { acceptWords, actWords, nameOf, setClasses } from "./words.js";
 
 const boot = JSON.parse(byId("boot").textContent);
 const isBoxes = boot.run.of === "boxes";
@@ -419,8 +419,7 @@ function stepped(request, answer) {
     queue.go(index);
     show();
   }
-  const entry = queue.current;
-  notify(`${what === "undo" ? "Undone" : "Done again"}${entry?.state ? `: ${stateWords(entry)}` : ""}.`);
+  notify(`${what === "undo" ? "Undone" : "Done again"}: ${actWords(answer.act)}.`);
 }
 
 function refused(request, reason) {

@@ -47,6 +47,8 @@ const MARKS = {
   ignore: "ignored",
 };
 
+const markWords = (mark, labels) => `Marked: ${labels?.length ? labels.map(nameOf).join(" and ") : MARKS[mark]}`;
+
 export function stateWords(entry) {
   const { outcome, label, labels, mark } = entry.state;
   switch (outcome) {
@@ -59,7 +61,7 @@ export function stateWords(entry) {
     case "deleted":
       return "Deleted";
     case "marked":
-      return `Marked: ${labels?.length ? labels.map(nameOf).join(" and ") : MARKS[mark]}`;
+      return markWords(mark, labels);
     case "flagged":
       return "Flagged for another look";
     default:
@@ -71,5 +73,15 @@ export const PENDING = {
   accept: "Accepted", keep: "Kept", set_label: "Changed", set_box: "Moved", add_box: "Added",
   delete: "Deleted", mark: "Marked", skip: "Skipped", flag: "Flagged",
 };
+
+// What an act was, whatever else is said of the item.
+export function actWords({ action, label, mark, labels, events }) {
+  const words = {
+    set_label: `Changed to ${nameOf(label)}`,
+    add_box: `Added a box: ${nameOf(label)}`,
+    mark: markWords(mark, labels),
+  };
+  return `${words[action] ?? PENDING[action]}${events > 1 ? `, ${events} at once` : ""}`;
+}
 
 export const percent = (share) => (share >= 0.995 ? ">.99" : share < 0.005 ? "<.01" : share.toFixed(2).replace(/^0/, ""));
