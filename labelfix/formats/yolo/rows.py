@@ -233,7 +233,8 @@ class _Pen:
     def edit(self, line: bytes, edit: Edit) -> bytes:
         """Put other tokens into a row; nothing is left of a deleted one."""
         if edit.ignore:
-            raise _RefusedError("a box to ignore", "what YOLO can write", "delete or keep the box")
+            fix = "--ignore side-file lists such boxes, --ignore exclude leaves them out"
+            raise _RefusedError("a box to ignore", "what YOLO can write", fix)
         if edit.delete:
             return b""
         spans = [token.span() for token in _TOKEN.finditer(line)]
