@@ -193,6 +193,7 @@ BAD = {
     "an endless box": event("set_box", after=State(box=(0, 0, float("inf"), 9))),
     "a mark of nothing": event("mark"),
     "two labels that are one": event("mark", mark=Mark("multi_label", ("cat", "cat"))),
+    "a label without a name": event("set_label", after=State("")),
     "negative seconds": event(seconds=-1),
     "no reviewer": event(reviewer=""),
     "no item": event(item_id=None),
@@ -572,16 +573,18 @@ def test_all_bad_lines_are_told_at_once_with_their_numbers(tmp_path: Path) -> No
         ENCODE(event()).replace(b'"schema_version":1', b'"schema_version":2,"new":0'),
         ENCODE(msgspec.structs.replace(event(), fingerprint="other")),
         ENCODE(step("undo", event())),
+        ENCODE(msgspec.structs.replace(event(), schema_version=2)),
         ENCODE(event()),
     ]
     path.write_bytes(b"\n".join(lines) + b"\n")
     with pytest.raises(InputError) as caught:
         read_log(path, PRINT)
     problems = caught.value.problems
-    assert [one.line for one in problems] == [2, 3, 4, 5, 6, 7]
+    assert [one.line for one in problems] == [2, 3, 4, 5, 6, 7, 8]
     assert all(one.where == str(path) for one in problems)
     words = ["broken JSON", "frobnicate", "no event", "version 2", "other data", "no decision"]
-    assert [word in str(one) for word, one in zip(words, problems, strict=True)] == [True] * 6
+    words.append("upgrade labelfix")
+    assert [word in str(one) for word, one in zip(words, problems, strict=True)] == [True] * 7
 
 
 def test_a_log_that_gets_shorter_under_our_feet_is_not_written_to(tmp_path: Path) -> None:

@@ -341,7 +341,8 @@ def faults(decision: Decision) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with one event by itself, as (found, expected)."""
     action, after, mark = decision.action, decision.after, decision.mark
     if decision.schema_version != VERSION:
-        yield f"version {decision.schema_version}", f"version {VERSION}"
+        upgrade = "; upgrade labelfix" if decision.schema_version > VERSION else ""
+        yield f"version {decision.schema_version}", f"version {VERSION}{upgrade}"
     if not decision.id or not decision.reviewer:
         yield "an event without id or reviewer", "both"
     if decision.is_step:
@@ -358,6 +359,8 @@ def faults(decision: Decision) -> Iterator[tuple[str, str]]:
     whole = action == "add_box" or (is_proposed and action in ("set_label", "set_box"))
     if (action == "set_label" or whole) and (after is None or after.label is None):
         yield f"{action} without a label", "the label in after"
+    if after is not None and after.label == "":
+        yield f"{action} with an empty label", "the name of a class"
     if (action == "set_box" or whole) and (after is None or after.box is None):
         yield f"{action} without a box", "the box in after"
     if action == "mark" and mark is None:
