@@ -492,7 +492,9 @@ def test_a_class_that_is_new_gets_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["a/b", "..", ".cat", "a\\b", "nul\0", "x" * 256, "Cat", " cat", "thumbs.db", "a:b"]
+    "label",
+    ["a/b", "..", ".cat", "a\\b", "nul\0", "x" * 256, "Cat", " cat", "thumbs.db", "a:b"]
+    + ["CON", "nul", "com1.old", "dot.", "blank "],
 )
 def test_labels_that_are_no_legal_folder_names_are_refused(label: str, tmp_path: Path) -> None:
     dataset = labelfix.read(folders(tmp_path / "old"))
@@ -711,7 +713,9 @@ def test_images_that_a_table_names_come_along(tmp_path: Path) -> None:
 def test_a_box_to_ignore_goes_where_it_is_wanted(tmp_path: Path) -> None:
     dataset = labelfix.read(yolo(tmp_path / "old"))
     row = table(relabel(dataset, 0, "", action="ignore"))
-    assert "ignore" in problems(lambda: apply_corrections(dataset, row, tmp_path / "new"))
+    text = problems(lambda: apply_corrections(dataset, row, tmp_path / "new"))
+    assert "--ignore side-file" in text
+    assert "--ignore exclude" in text
     apply_corrections(dataset, row, tmp_path / "side", choices=Choices(ignore="side-file"))
     assert pl.read_csv(tmp_path / "side" / MARKS)["annotation_id"].to_list() == ["labels/a.txt:1"]
     apply_corrections(dataset, row, tmp_path / "less", choices=Choices(ignore="exclude"))

@@ -48,6 +48,11 @@ _LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})  # as file manager
 _NOT_IN_NAMES = frozenset('/\\:*?"<>|')
 """Signs that no new folder is named with, as some systems cannot; classes that have them stay."""
 
+_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+)
+"""Names that Windows keeps for devices, whatever follows a dot."""
+
 MOST_BYTES = 255
 """Of a folder's name, on all common file systems."""
 
@@ -210,6 +215,8 @@ def _why_no_folder(label: str) -> str:
         return f"it is not {MOST_BYTES} bytes of UTF-8 or less"
     if label != label.strip() or label.endswith("."):
         return "it begins or ends with a blank, or ends with a dot"
+    if label.partition(".")[0].rstrip().casefold() in _DEVICES:
+        return "Windows keeps it for a device"
     return ""
 
 
