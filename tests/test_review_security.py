@@ -451,8 +451,9 @@ def test_a_taken_port_and_a_missing_run_are_said(class_run: Path, tmp_path: Path
 
 
 def test_another_address_than_this_machine_says_what_it_means() -> None:
-    (text,) = _about_host("0.0.0.0")
+    (text,) = _about_host("0.0.0.0", 9100)
     assert "lets other computers" in text
+    assert "ssh -L 9100:127.0.0.1:9100" in text
 
 
 # Keys

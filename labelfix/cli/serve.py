@@ -9,6 +9,7 @@ import threading
 import webbrowser
 from pathlib import Path  # noqa: TC003 # typer reads annotations
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -85,7 +86,7 @@ def review(
 
     def ready(address: str) -> None:
         if host not in LOOPBACK:
-            print_lines(*_about_host(host), to=sys.stderr)
+            print_lines(*_about_host(host, urlsplit(address).port), to=sys.stderr)
         if not (quiet and browser):
             print_lines(f"Reviewing as {options.reviewer}: {address}", "Ctrl+C ends it.")
             sys.stdout.flush()
@@ -103,10 +104,10 @@ def _own_name() -> str:
         return "reviewer"
 
 
-def _about_host(host: str) -> list[str]:
+def _about_host(host: str, port: int | None) -> list[str]:
     return [
         f"Warning: --host {host} lets other computers reach this server. Whoever has the address "
         "below, or reads the network (nothing is encrypted), can see the images and decide in your "
         "name. Without --host nobody but this computer can; from elsewhere, an SSH tunnel is "
-        "safer: ssh -L 8765:127.0.0.1:8765 THIS-COMPUTER",
+        f"safer: ssh -L {port}:127.0.0.1:{port} THIS-COMPUTER",
     ]
