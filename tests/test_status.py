@@ -72,6 +72,16 @@ def test_what_is_done_left_and_found_is_counted() -> None:
     assert (kind.kind, kind.decided, kind.errors, kind.seconds) == ("mislabeled", 3, 2, 2.0)
 
 
+def test_errors_that_reviewers_disagree_on_are_told_apart() -> None:
+    queue = a_queue(10)
+    for row in range(3):
+        say(queue, row, "accept")
+    say(queue, 0, "keep", "bob")
+    say(queue, 1, "accept", "bob")
+    found = status(queue)
+    assert (found.errors, found.contested, found.conflicts) == (3, 1, 1)
+
+
 def test_undone_decisions_do_not_count() -> None:
     queue = a_queue(10)
     say(queue, 0, "accept")

@@ -206,6 +206,7 @@ def _lines(found: Status) -> list[str]:
         f"({found.skipped:,} skipped, {found.flagged:,} flagged)"
         + (f"; by reviewer: {reviewers}." if reviewers else "."),
         f"Errors found: {found.errors:,}"
+        + (f" ({found.contested:,} of them contested)" if found.contested else "")
         + (f", and {count(found.new_boxes, 'new box', 'new boxes')}." if found.new_boxes else "."),
         *(
             f"  {one.kind}: {one.errors:,} of {one.decided:,} decided"

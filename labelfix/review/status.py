@@ -97,6 +97,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         All, decided, not decided. `skipped` and `flagged` are among those left.
     errors
         Found so far, in decided issues. `new_boxes` were drawn besides.
+    contested
+        How many of these errors reviewers say different things of; who settled it first counts.
     conflicts
         Issues of which reviewers say different things.
     kinds
@@ -119,6 +121,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int
     flagged: int
     errors: int
+    contested: int
     new_boxes: int
     conflicts: int
     kinds: tuple[KindStatus, ...]
@@ -155,6 +158,9 @@ def status(queue: Queue, same_box: float = SAME_BOX) -> Status:
     done = int(np.count_nonzero(state >= KEPT))
     estimate = estimate_errors(queue)
     may_stop, why = _stopping(queue, estimate)
+    conflicts = replay.conflicts(same_box)
+    subject = queue.table.select(pl.coalesce("annotation_id", "issue")).to_series()
+    contested = subject.is_in([one.subject for one in conflicts]).to_numpy()
     return Status(
         issues=len(queue),
         done=done,
@@ -162,8 +168,9 @@ def status(queue: Queue, same_box: float = SAME_BOX) -> Status:
         skipped=int(np.count_nonzero(state == SKIPPED)),
         flagged=int(np.count_nonzero(state == FLAGGED)),
         errors=int(np.count_nonzero(state == WRONG)),
+        contested=_count((state == WRONG) & contested),
         new_boxes=_new_boxes(replay),
-        conflicts=len(replay.conflicts(same_box)),
+        conflicts=len(conflicts),
         kinds=tuple(_by_kind(queue)),
         reviewers={
             name: int(np.count_nonzero(one >= KEPT)) for name, one in queue.states().items()
