@@ -403,6 +403,7 @@ def test_torchvision_class_vectors_are_kept() -> None:
 
 def test_objects_that_do_not_fit_are_named() -> None:
     assert "3 objects" in problems_of(outputs(1)[:3])[0]
+    assert "0 objects" in problems_of([])[0]
     wrong = [*outputs(1)[:3], {"boxes": [[1, 2, 3]], "labels": [1], "scores": [1.0]}]
     assert "predictions[3]" in problems_of(wrong)[0]
     wrong[3] = {"boxes": [[1, 2, 3, 4]], "labels": [1], "scores": []}

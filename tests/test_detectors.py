@@ -252,8 +252,8 @@ def test_parameters_follow_the_name() -> None:
         resolve("yolo11n.yaml,epoch=3,batch_size=two,weights=x.pt,mosaic")
     for wrong in ("'epoch=3'", "'batch_size=two'", "'weights=x.pt'", "'mosaic'"):
         assert wrong in str(error.value)
-    with pytest.raises(InputError, match="epochs"):
-        resolve("yolo11n.yaml,epochs=0")
+    with pytest.raises(InputError, match=r"(?s)'foo=3'.*confidence.*epochs: found 0"):
+        resolve("yolo11n.yaml,epochs=0,foo=3,confidence=2")
 
 
 # Ultralytics

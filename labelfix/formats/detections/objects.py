@@ -45,7 +45,8 @@ def read(source: Any, dataset: Dataset) -> Found:
     """
     named = source.items() if isinstance(source, Mapping) else ((None, one) for one in source)
     images, problems = _images(named, dataset.class_names)
-    if not problems and any(one.name is None for one in images) and len(images) != len(dataset):
+    unnamed = not images or any(one.name is None for one in images)
+    if not problems and unnamed and len(images) != len(dataset):
         expected = f"{len(dataset)}, one for each item in order, or a mapping by item_id"
         problems.append(Problem("predictions", f"{len(images)} objects", expected))
     if len({one.numbered for one in images if one.key}) > 1:

@@ -307,10 +307,16 @@ def _changed(detector: Any, settings: list[str]) -> Detector:
             problems.append(Problem(f"model {detector.name}", repr(setting), expected))
             continue
         (own if holder is detector else training)[name] = value
+    changed: list[Any] = []
+    for part, values in ((detector, own), (detector.training, training)):
+        try:
+            changed.append(replace(part, **values))
+        except InputError as error:  # a value out of its range
+            problems += error.problems
     if problems:
         raise InputError(problems)
-    changed: Detector = replace(detector, training=replace(detector.training, **training), **own)
-    return changed
+    made: Detector = replace(changed[0], training=changed[1])
+    return made
 
 
 def _numbers(parameters: Any) -> dict[str, type]:
