@@ -596,6 +596,26 @@ def test_a_log_that_gets_shorter_under_our_feet_is_not_written_to(tmp_path: Path
     assert log.path.read_bytes() == b""
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_log_that_was_mended_by_hand_takes_decisions_again(tmp_path: Path, anew: bool) -> None:
+    log = DecisionLog(tmp_path / "log", PRINT)
+    log.append(event(subject="a"))
+    whole = log.path.read_bytes()
+    log.path.write_bytes(whole + b"{broken\n" + ENCODE(event(subject="b")) + b"\n")
+    damaged = log.path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(InputError, match="broken JSON"):
+            log.append(event(subject="c"))
+    assert log.path.read_bytes() == damaged
+    mended = tmp_path / "mended" if anew else log.path  # editors write a file anew, or in place
+    mended.write_bytes(damaged.replace(b"{broken\n", b""))
+    mended.replace(log.path)
+    log.append(event(subject="c"))
+    log.refresh()
+    assert [one.subject for one in log.replay.decisions] == ["a", "b", "c"]
+    assert [one.subject for one in read_log(log.path, PRINT).decisions] == ["a", "b", "c"]
+
+
 def test_a_log_on_other_data_is_refused_as_a_whole(tmp_path: Path) -> None:
     a_log(tmp_path / "log")
     with pytest.raises(InputError, match=r"other data.*and 3 more like it") as caught:

@@ -110,7 +110,7 @@ class DecisionLog:
         self._replay = Replay(fingerprint)
         self._offset = 0
         self._lines = 0
-        self._broken: InputError | None = None
+        self._broken: tuple[InputError, tuple[int, ...]] | None = None
         self.refresh()
 
     @property
@@ -124,7 +124,8 @@ class DecisionLog:
         Raises
         ------
         InputError
-            As `read_log`; or if someone took lines out, after which this log takes no more.
+            As `read_log`; or if someone took lines out. This log takes no more until the file is
+            mended; then it is read anew.
         """
         with self._mutex:
             if self._offset or self.path.exists():
@@ -259,7 +260,11 @@ class DecisionLog:
     def _catch_up(self, handle: int) -> None:
         """Take in what is in the file beyond what was read."""
         if self._broken:
-            raise self._broken
+            error, seen = self._broken
+            if _stamp(handle) == seen:
+                raise error
+            self._replay, self._offset, self._lines = Replay(self._fingerprint), 0, 0
+            self._broken = None
         try:
             if os.fstat(handle).st_size < self._offset:
                 found = "a log that got shorter while it was in use"
@@ -267,7 +272,7 @@ class DecisionLog:
             whole, torn = _split(_read_from(handle, self._offset))
             _take_lines(self._replay, whole, self.path, self._lines + 1)
         except InputError as error:
-            self._broken = error
+            self._broken = error, _stamp(handle)
             raise
         self._replay.torn = torn
         self._lines += whole.count(b"\n")
@@ -353,6 +358,12 @@ class DecisionLog:
 def _apart_from_time(decision: Decision) -> Decision:
     """Keep what must be equal in an event that is sent again."""
     return msgspec.structs.replace(decision, time="", seconds=None)
+
+
+def _stamp(handle: int) -> tuple[int, ...]:
+    """What differs once a file was written to, in place or anew."""
+    about = os.fstat(handle)
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _read_from(handle: int, start: int) -> bytes:
