@@ -633,6 +633,7 @@ def test_one_class_has_no_wrong_class() -> None:
         ({"y1": 30.0, "y2": 30.0}, "no area: y1 = y2 = 30.0"),
         ({"x1": -9.0, "x2": -2.0}, "outside the image: x2 = -2.0"),
         ({"x1": 160.0, "x2": 170.0}, "outside the image: x1 = 160.0, width 160.0"),
+        ({"x1": -1e308, "x2": 1e308, "y2": 90.0}, "too large: x2 = 1e+308, y2 = 90.0"),
     ],
 )
 def test_what_cannot_be_a_box_comes_first_and_says_why(

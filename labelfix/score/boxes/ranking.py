@@ -12,7 +12,7 @@ from labelfix.schema import BOX, BOX_ISSUES, BOX_KINDS
 from labelfix.score.boxes.calibration import Calibration
 from labelfix.score.boxes.clues import CLUES, MISSING
 from labelfix.score.boxes.evidence import Scene
-from labelfix.score.boxes.matching import match_boxes
+from labelfix.score.boxes.matching import LARGEST_AREA, match_boxes
 from labelfix.score.boxes.params import BoxParams
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ FLAWS: tuple[tuple[pl.Expr, *tuple[str, ...]], ...] = (
     *(
         (pl.col(a) >= pl.col(side), f"outside the image: {a} = {{}}, {side} {{}}", a, side)
         for a, _, side in AXES
+    ),
+    (
+        (pl.col("x2") - pl.col("x1")) * (pl.col("y2") - pl.col("y1")) >= LARGEST_AREA,
+        "too large: x2 = {}, y2 = {}",
+        "x2",
+        "y2",
     ),
 )
 """What no box can be, how to say so, and the columns to name; `width` and `height` are the image's.
