@@ -493,8 +493,10 @@ def test_a_class_that_is_new_gets_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "label",
-    ["a/b", "..", ".cat", "a\\b", "nul\0", "x" * 256, "Cat", " cat", "thumbs.db", "a:b"]
-    + ["CON", "nul", "com1.old", "dot.", "blank "],
+    [
+        *("a/b", "..", ".cat", "a\\b", "nul\0", "x" * 256, "Cat", " cat", "thumbs.db", "a:b"),
+        *("CON", "nul", "com1.old", "dot.", "blank "),
+    ],
 )
 def test_labels_that_are_no_legal_folder_names_are_refused(label: str, tmp_path: Path) -> None:
     dataset = labelfix.read(folders(tmp_path / "old"))
@@ -718,6 +720,9 @@ def test_a_box_to_ignore_goes_where_it_is_wanted(tmp_path: Path) -> None:
     assert "--ignore exclude" in text
     apply_corrections(dataset, row, tmp_path / "side", choices=Choices(ignore="side-file"))
     assert pl.read_csv(tmp_path / "side" / MARKS)["annotation_id"].to_list() == ["labels/a.txt:1"]
+    said = row.with_columns(reviewer=pl.lit("ann"))
+    apply_corrections(dataset, said, tmp_path / "said", choices=Choices(ignore="side-file"))
+    assert pl.read_csv(tmp_path / "said" / MARKS)["reviewer"].to_list() == ["ann"]
     apply_corrections(dataset, row, tmp_path / "less", choices=Choices(ignore="exclude"))
     assert labelfix.read(tmp_path / "less").annotations.height == 1
 

@@ -137,7 +137,8 @@ def plan_work(
     if conflicts and not skip_conflicts:
         raise InputError(conflicts.values())
     fits = ~pl.col("item_id").is_in(list(conflicts))
-    corrections, marks = corrections.select(CORRECTIONS.keys()).filter(fits), marks.filter(fits)
+    known = [*CORRECTIONS, *(["reviewer"] if "reviewer" in corrections.columns else [])]
+    corrections, marks = corrections.select(known).filter(fits), marks.filter(fits)
     effective, listed, column = _carry_out_marks(dataset, corrections, marks, choices)
     return Work(
         dataset,
@@ -192,7 +193,11 @@ def _carry_out_marks(
         raise InputError(Problem("marks in a column", dataset.format, "a table", fix))
     listed = chosen.filter(pl.col("choice") == "side-file").drop("choice")
     words = {row["item_id"]: _in_words(row) for row in in_column.iter_rows(named=True)}
-    return _without(kept, out), listed, (MARK_COLUMN, words) if words else None
+    return (
+        _without(kept.select(CORRECTIONS.keys()), out),
+        listed,
+        (MARK_COLUMN, words) if words else None,
+    )
 
 
 def _ignored(dataset: Dataset, corrections: pl.DataFrame, choices: Choices) -> pl.DataFrame:
@@ -200,7 +205,8 @@ def _ignored(dataset: Dataset, corrections: pl.DataFrame, choices: Choices) -> p
     if dataset.has_boxes and choices.ignore == "write":
         return pl.DataFrame(schema=_MARKS)
     rows = corrections.filter(pl.col("action") == "ignore")
-    return rows.select("item_id", "annotation_id", mark=pl.lit("ignore"))
+    who = [name for name in ("reviewer",) if name in rows.columns]
+    return rows.select("item_id", "annotation_id", *who, mark=pl.lit("ignore"))
 
 
 def _without(corrections: pl.DataFrame, out: pl.DataFrame) -> pl.DataFrame:

@@ -41,8 +41,8 @@ class Corrections:
     Parameters
     ----------
     table
-        Columns of `labelfix.schema.CORRECTIONS`, in the order of the decisions; nothing that leaves
-        an annotation as it is.
+        Columns of `labelfix.schema.CORRECTIONS` and reviewer, in the order of the decisions;
+        nothing that leaves an annotation as it is.
     marks
         item_id, annotation_id (null for a new box), mark (`multi_label`, `none_of_the_classes`,
         `group`), labels (of multi_label), reviewer. `ignore` is a correction.
@@ -97,13 +97,13 @@ def corrections(
     settled = [
         one for one in _settled(replay, contested, prefer) if one.subject not in twins - contested
     ]
-    rows = [row for verdict in settled for row in _rows(verdict)]
+    rows = [(*row, verdict.reviewer) for verdict in settled for row in _rows(verdict)]
     marks = [
         (last.item_id, last.annotation_id, one.mark.kind, list(one.mark.labels), last.reviewer)
         for one in settled
         if (last := one.last) and one.mark is not None and one.mark.kind != "ignore"
     ]
-    table = pl.DataFrame(rows, schema=dict(CORRECTIONS), orient="row")
+    table = pl.DataFrame(rows, schema={**CORRECTIONS, "reviewer": pl.String}, orient="row")
     return Corrections(
         table=_effective(table, annotations),
         marks=pl.DataFrame(marks, schema=MARK_COLUMNS, orient="row"),
@@ -154,7 +154,7 @@ def _effective(table: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
     if edges:
         same = pl.all_horizontal(*(pl.col(edge) == pl.col(f"now_{edge}") for edge in edges))
         idle = idle | ((pl.col("action") == "set_box") & same.fill_null(value=False))
-    return rows.filter(~idle.fill_null(value=False)).select(CORRECTIONS.keys())
+    return rows.filter(~idle.fill_null(value=False)).select(table.columns)
 
 
 def _conflict_row(conflict: Conflict) -> tuple[Any, ...]:

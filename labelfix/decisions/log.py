@@ -361,7 +361,7 @@ def _apart_from_time(decision: Decision) -> Decision:
 
 
 def _stamp(handle: int) -> tuple[int, ...]:
-    """What differs once a file was written to, in place or anew."""
+    """Give what differs once a file was written to, in place or anew."""
     about = os.fstat(handle)
     return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
 
