@@ -588,6 +588,28 @@ def test_a_killed_server_loses_nothing(visit: Callable[..., Page], class_run: Pa
         end(process)
 
 
+def test_a_broken_log_says_what_to_do_and_covers_nothing(
+    serve: Callable[..., Server], visit: Callable[..., Page], class_run: Path
+) -> None:
+    server = serve(class_run)
+    page = visit(server.address)
+    press(page, "k")
+    saved(page)
+    log = class_run / "decisions.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(whole + b"oops\n")
+    page.keyboard.press("Enter")
+    page.locator("#saved", has_text="decisions.jsonl:2").wait_for()
+    trouble = page.locator("#saved").inner_text()
+    assert "mend the line" in trouble
+    assert "1 decision kept here; tried again every few seconds" in trouble
+    below = page.locator(".where").bounding_box()
+    bar = page.locator("#saved").bounding_box()
+    assert below is not None
+    assert bar is not None
+    assert bar["y"] + bar["height"] <= below["y"]
+
+
 # The page itself
 
 

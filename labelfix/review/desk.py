@@ -194,7 +194,12 @@ class Desk:
         with self._lock:
             self._refresh()
             new = [wish for wish in wishes if wish.id not in self._log.replay]
-            self._log.append(*map(self._decision, new))
+            decisions = [*map(self._decision, new)]
+            try:
+                self._log.append(*decisions)
+            except InputError:
+                self._refresh()  # if the log broke this moment, it is not the decision's fault
+                raise
             self._follow()
             return self._told(list(dict.fromkeys(wish.key for wish in wishes)))
 

@@ -3,7 +3,7 @@
 import { byId, el, newId, notify, plural, say, storage } from "./dom.js";
 import { Grid } from "./grid.js";
 import { Keyboard, keyOf, shown } from "./keys.js";
-import { get, Outbox } from "./outbox.js";
+import { ask, get, Outbox } from "./outbox.js";
 import { cells, Panel, verdict } from "./panel.js";
 import { Queue } from "./queue.js";
 import { Search } from "./search.js";
@@ -171,8 +171,8 @@ function showSaved() {
   const chip = byId("saved");
   const n = outbox.waiting.reduce((sum, { body }) => sum + (body.events?.length ?? 1), 0);
   chip.className = `saved ${outbox.trouble ? "trouble" : n ? "busy" : "fine"}`;
-  if (outbox.trouble && n) chip.textContent = `Not saved: ${outbox.trouble}. ${plural(n, "decision")} kept here; trying again`;
-  else if (outbox.trouble) chip.textContent = `There is ${outbox.trouble}; trying again`;
+  if (outbox.trouble && n) chip.textContent = `Not saved: ${outbox.trouble}. ${plural(n, "decision")} kept here; tried again every few seconds`;
+  else if (outbox.trouble) chip.textContent = `Nothing can be saved: ${outbox.trouble}; tried again every few seconds`;
   else chip.textContent = n ? "Saving…" : "Saved";
 }
 
@@ -434,7 +434,7 @@ async function refetch(keys) {
 
 // What other tabs, or the command line, decided meanwhile.
 async function poll() {
-  const answer = await get(`api/changes?since=${version}`);
+  const { data: answer, trouble } = await ask(`api/changes?since=${version}`);
   if (answer) {
     version = answer.version;
     progress = answer.progress;
@@ -444,7 +444,7 @@ async function poll() {
     if (outbox.trouble && stage.isBroken) show(); // its picture may be had again
   }
   if (!outbox.waiting.length) {
-    outbox.trouble = answer ? "" : "no connection to the server";
+    outbox.trouble = trouble ?? "";
     showSaved();
   }
   setTimeout(poll, POLL);

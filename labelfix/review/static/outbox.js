@@ -95,16 +95,11 @@ export class Outbox {
 }
 
 // {data}, {refusal: why} for what will never be taken, or {trouble: why} for what may be later.
-export async function post(path, body) {
+export async function ask(path, options = {}) {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), PATIENCE);
   try {
-    const response = await fetch(path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
-      signal: abort.signal,
-    });
+    const response = await fetch(path, { ...options, signal: abort.signal });
     if (response.ok) return { data: await response.json() };
     const { error } = await response.json().catch(() => ({ error: "" }));
     if (response.status === 400) return { refusal: error };
@@ -117,11 +112,7 @@ export async function post(path, body) {
   }
 }
 
-export async function get(path) {
-  try {
-    const response = await fetch(path);
-    return response.ok ? await response.json() : null;
-  } catch {
-    return null;
-  }
-}
+export const post = (path, body) =>
+  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+export const get = async (path) => (await ask(path)).data ?? null;
