@@ -960,8 +960,16 @@ def test_reviewers_who_disagree_change_nothing_unless_one_is_preferred(
         )
     )
     words = ["apply", str(run), "--to", str(tmp_path / "new")]
+    assert cli.main([*words[:2], "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "reviewers disagree: 1 annotation (a)" in told.err
+    assert cli.main([*words[:2], "--dry-run", "--prefer", "ann"]) == 0
+    assert "disagree" not in capsys.readouterr().err
+    assert cli.main([*words, "--prefer", "anne"]) == 2
+    assert "found nobody of that name; expected one of ann, bob" in capsys.readouterr().err
     assert cli.main(words) == 0
-    assert "reviewers disagree: 1 annotation" in capsys.readouterr().out
+    assert "reviewers disagree: 1 annotation (a)" in capsys.readouterr().out
     undo(tmp_path / "new")
     assert cli.main([*words, "--prefer", "ann"]) == 0
     assert "reviewers disagree" not in capsys.readouterr().out

@@ -71,7 +71,7 @@ class Applied:
     new_classes
         Labels that no item had before.
     contested
-        How many annotations were left as they are because reviewers disagree.
+        Annotations that were left as they are because reviewers disagree; new boxes by their item.
     already
         Whether all this had been done before, and nothing was.
     backup
@@ -90,7 +90,7 @@ class Applied:
     listed: int = 0
     conflicts: tuple[Problem, ...] = ()
     new_classes: tuple[str, ...] = ()
-    contested: int = 0
+    contested: tuple[str, ...] = ()
     already: bool = False
     backup: Path | None = None
 

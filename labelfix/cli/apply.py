@@ -224,10 +224,10 @@ def _about(done: Applied, choices: Choices) -> list[str]:
     if done.new_classes:
         lines.append(f"New classes: {', '.join(done.new_classes)}")
     if done.contested:
-        lines.append(
-            f"Left as they are, since reviewers disagree: {count(done.contested, 'annotation')} "
-            "(--prefer REVIEWER settles them)."
-        )
+        from labelfix.run.applying import about_contested
+
+        text = about_contested(done.contested)
+        lines.append(f"{text[0].upper()}{text[1:]}.")
     if done.conflicts:
         lines.append(f"Skipped {count(len(done.conflicts), 'item')} that changed since the run.")
     return [*lines, f"Take it back: labelfix apply --undo {shlex.quote(str(done.to))}"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import TYPE_CHECKING
 
-from labelfix.errors import RunError
+import polars as pl
+
+from labelfix.errors import InputError, LabelfixWarning, Problem, RunError
 from labelfix.run.dataset import as_it_was, read_again
 from labelfix.run.directory import DECISIONS
+from labelfix.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +22,10 @@ if TYPE_CHECKING:
     from labelfix.run.directory import Run
     from labelfix.schema import Dataset
 
-__all__ = ["apply_run", "corrections_of", "preview_run"]
+__all__ = ["about_contested", "apply_run", "corrections_of", "preview_run"]
+
+SHOWN = 20
+"""Contested annotations that are named at most."""
 
 
 def apply_run(
@@ -58,7 +65,7 @@ def apply_run(
     RunError
         If nobody decided anything yet.
     InputError
-        As `labelfix.apply.apply_corrections`.
+        As `labelfix.apply.apply_corrections`; if `prefer` names who decided nothing.
     """
     from labelfix.apply import apply_corrections, apply_in_place
 
@@ -89,10 +96,7 @@ def apply_run(
             run=name,
             progress=progress,
         )
-    contested = [
-        names for names in made.conflicts["reviewers"].to_list() if not {*names} & {*prefer}
-    ]
-    return dataclasses.replace(done, contested=len(contested))
+    return dataclasses.replace(done, contested=_contested(made, prefer))
 
 
 def preview_run(
@@ -104,10 +108,18 @@ def preview_run(
     prefer: Sequence[str] = (),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[str]:
-    """Yield the lines of a diff of what `apply_run` would change; parameters as there."""
+    """Yield the lines of a diff of what `apply_run` would change; parameters as there.
+
+    Warns
+    -----
+    LabelfixWarning
+        Naming what is left as it is because reviewers disagree.
+    """
     from labelfix.apply import preview
 
     made = corrections_of(run, prefer)
+    if left := _contested(made, prefer):
+        warnings.warn(about_contested(left), LabelfixWarning, stacklevel=2)
     dataset: Dataset = read_again(run, root, progress=progress)
     return preview(
         dataset,
@@ -126,6 +138,8 @@ def corrections_of(run: Run, prefer: Sequence[str] = ()) -> Corrections:
     ------
     RunError
         If nobody decided anything yet.
+    InputError
+        If `prefer` names who decided nothing.
     """
     from labelfix.decisions import corrections, read_log
 
@@ -135,4 +149,33 @@ def corrections_of(run: Run, prefer: Sequence[str] = ()) -> Corrections:
             f"{run.path}: nothing is decided yet; begin with: labelfix review {run.path}"
         )
     replay = read_log(path, run.info.dataset.fingerprint)
+    problems = [
+        Problem(f"prefer {name!r}", "nobody of that name", f"one of {', '.join(replay.reviewers)}")
+        for name in prefer
+        if name not in replay.reviewers
+    ]
+    if problems:
+        raise InputError(problems)
     return corrections(replay, run.annotations, prefer=prefer)
+
+
+def about_contested(names: Sequence[str]) -> str:
+    """Say what is left as it is because reviewers disagree.
+
+    Examples
+    --------
+    >>> about_contested(["a.png"])
+    'left as they are, since reviewers disagree: 1 annotation (a.png); --prefer REVIEWER settles it'
+    """
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return (
+        f"left as they are, since reviewers disagree: {count(len(names), 'annotation')} "
+        f"({', '.join(names[:SHOWN])}{more}); --prefer REVIEWER settles it"
+    )
+
+
+def _contested(made: Corrections, prefer: Sequence[str]) -> tuple[str, ...]:
+    """Name what reviewers disagree on and nobody preferred has a word on."""
+    settled = pl.col("reviewers").list.eval(pl.element().is_in(list(prefer))).list.any()
+    left = made.conflicts.filter(~settled)
+    return tuple(left.select(pl.coalesce("annotation_id", "item_id")).to_series())
