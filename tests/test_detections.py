@@ -19,7 +19,7 @@ from labelfix.schema import BOX, BOX_PREDICTIONS, Dataset
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Paint
+    from conftest import Paint
 
 ITEMS = ("images/train/a.jpg", "images/train/b c.jpg", "images/val/a.jpg", "images/val/ü.png")
 CLASSES = ("cat", "dog", "owl")

@@ -120,6 +120,7 @@ def test_the_record_says_what_was_run(table: FindOptions, tmp_path: Path) -> Non
     assert {"python", "numpy", "polars", "sklearn"} <= set(info.versions)
     assert info.findings.flagged == open_run(tmp_path / "run").issues["flagged"].sum()
     assert sum(info.findings.flagged_by_kind.values()) == info.findings.flagged
+    assert info.findings.errors_at_least is not None
     assert 0 < info.findings.errors_at_least <= N
     assert 0.5 < info.findings.agreement < 1
     assert msgspec.json.decode(encode(info), type=RunRecord) == info

@@ -528,7 +528,7 @@ def test_the_label_of_a_polygon_is_changed_in_place(tmp_path: Path) -> None:
 
 def test_ignore_is_refused_with_what_to_do(tmp_path: Path) -> None:
     dataset = labelfix.read(write(tmp_path, {"images/a.png": ROW}))
-    with pytest.raises(labelfix.InputError, match="side-file.*exclude"):
+    with pytest.raises(labelfix.InputError, match=r"side-file.*exclude"):
         yolo.patched(dataset, corrections(change(dataset, 0, "ignore")))
 
 
