@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
-__all__ = ["flush_folder", "replacing", "sweep"]
+__all__ = ["flush_folder", "is_temporary", "replacing", "sweep"]
 
 _SUFFIX = ".labelfix-tmp"
 
@@ -48,10 +48,23 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     flush_folder(path.parent)
 
 
-def sweep(folder: Path) -> None:
-    """Remove the temporary files that a crash left in `folder`."""
+def sweep(folder: Path, of: Collection[str] | None = None) -> None:
+    """Remove the temporary files that a crash left in `folder`: all, or those of some files."""
     for left in folder.glob(f".*{_SUFFIX}"):
-        left.unlink(missing_ok=True)
+        if (of is None or is_temporary(left.name, of)) and not left.is_dir():
+            left.unlink(missing_ok=True)
+
+
+def is_temporary(name: str, of: Collection[str]) -> bool:
+    """Whether a file is what a crash left of one of some files in its folder.
+
+    Examples
+    --------
+    >>> is_temporary(".a.txt.0123456789ab.labelfix-tmp", {"a.txt"}), is_temporary("b", {"b"})
+    (True, False)
+    """
+    whole, dot, _ = name.removesuffix(_SUFFIX).rpartition(".")
+    return name.endswith(_SUFFIX) and bool(dot) and whole[:1] == "." and whole[1:] in of
 
 
 def flush_folder(folder: Path) -> None:

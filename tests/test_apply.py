@@ -358,6 +358,78 @@ def test_in_place_cut_short_can_be_undone(
     assert contents(tmp_path) == before
 
 
+KILLED = """
+import itertools, os, signal, sys
+import labelfix
+from labelfix.apply import apply_in_place, undo
+import polars as pl
+what, path, rows, last = sys.argv[1:]
+fsync, calls = os.fsync, itertools.count(1)
+def stop(handle):
+    if next(calls) == int(last):
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(handle)
+os.fsync = stop
+if what == "undo":
+    undo(path)
+else:
+    apply_in_place(labelfix.read(path), pl.read_parquet(rows))
+"""
+
+
+def killed(what: str, path: Path, rows: Path, last: int) -> bool:
+    """Apply in place, or undo, in a process that is killed at a write; False if it ended before."""
+    words = [sys.executable, "-c", KILLED, what, str(path), str(rows), str(last)]
+    return subprocess.run(words, check=False, capture_output=True).returncode < 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_killed_at_any_write_it_can_be_undone_without_a_trace(tmp_path: Path) -> None:
+    path = yolo(tmp_path / "old")
+    dataset = labelfix.read(path)
+    box = dict(zip(BOX, (1.0, 1.0, 3.0, 3.0), strict=True))
+    new = {"action": "add_box", "item_id": "images/b.png", "label": "dog", **box}
+    rows = table(relabel(dataset, 0, "dog"), new)
+    rows.write_parquet(tmp_path / "rows")
+    before = contents(tmp_path)
+    traces = 0
+    for last in (3, 4, 5, 7, 9):  # below, the record is not there yet
+        assert killed("apply", path, tmp_path / "rows", last)
+        traces += sum(name.endswith("-tmp") for name in contents(tmp_path))
+        if last == 9:
+            assert killed("undo", tmp_path / "old", tmp_path / "rows", 3)
+        undo(tmp_path / "old")
+        assert contents(tmp_path) == before
+    assert traces == 4
+    assert killed("apply", path, tmp_path / "rows", 1)
+    done = apply_in_place(dataset, rows)
+    assert done.backup == tmp_path / "old.labelfix-backup", "what no record tells of is no backup"
+    undo(tmp_path / "old")
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_with_the_name_of_a_backup_is_left_alone(tmp_path: Path) -> None:
+    path = csv_table(tmp_path / "old")
+    shutil.copytree(tmp_path / "old", tmp_path / "old.labelfix-backup")
+    before = contents(tmp_path)
+    dataset = labelfix.read(path)
+    done = apply_in_place(dataset, first_to_dog(dataset))
+    assert done.backup == tmp_path / "old.labelfix-backup-2"
+    undo(tmp_path / "old")
+    assert contents(tmp_path) == before
+
+
+def test_two_applications_in_place_have_two_backups(tmp_path: Path) -> None:
+    folders(tmp_path / "old")
+    before = contents(tmp_path)
+    for row in (0, 5):  # nothing but moves, so that the first backup is empty
+        dataset = labelfix.read(tmp_path / "old")
+        apply_in_place(dataset, table(relabel(dataset, row, "dog")))
+    undo(tmp_path / "old")
+    undo(tmp_path / "old")
+    assert contents(tmp_path) == before
+
+
 def test_a_disk_that_fills_up_in_place_says_how_to_take_it_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from labelfix.apply.build import Applied, record_of, warn_of_empty_classes
-from labelfix.apply.record import APPLIED, Choices, Record, key, read_record, write_record
+from labelfix.apply.record import (
+    APPLIED,
+    Choices,
+    Record,
+    files_below,
+    key,
+    read_record,
+    write_record,
+)
 from labelfix.apply.work import plan_work
-from labelfix.atomic import replacing
+from labelfix.atomic import is_temporary, replacing
 from labelfix.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -83,8 +91,7 @@ def apply_in_place(
         changed={path: (_digest(old), _digest(new)) for path, (old, new) in changed.items()},
         excluded=_excluded(work),
     )
-    _back_up(folder, {path: old for path, (old, _) in changed.items()}, root)
-    write_record(root, record)
+    _back_up(folder, {path: old for path, (old, _) in changed.items()}, root, record)
     try:
         _carry_out(root, folder, record, {p: new for p, (_, new) in changed.items()}, progress)
     except OSError as error:
@@ -154,7 +161,14 @@ def _backup_folder(root: Path, given: str | Path | None) -> Path:
         names = (
             f"{base.name}.labelfix-backup{n}" for n in ("", *(f"-{i}" for i in range(2, 1000)))
         )
-        return next(path for name in names if not (path := base.with_name(name)).exists())
+        told = _backups(root)
+        free = next(
+            path
+            for name in names
+            if (path := base.with_name(name)) not in told and _is_free(path, root)
+        )
+        shutil.rmtree(free, ignore_errors=True)
+        return free
     folder = Path(given)
     found = ""
     if folder.exists():
@@ -166,17 +180,56 @@ def _backup_folder(root: Path, given: str | Path | None) -> Path:
     return folder
 
 
-def _back_up(folder: Path, old: Mapping[str, bytes | None], root: Path) -> None:
-    """Write the old files; leave nothing behind if that fails."""
+def _backups(root: Path) -> set[Path]:
+    """Find the backups that the record of a dataset tells of, and those in them."""
+    found: set[Path] = set()
+    place = root
+    while (place / APPLIED).is_file() and (backup := read_record(place).backup) is not None:
+        place = Path(backup)
+        if place in found:
+            break
+        found.add(place)
+    return found
+
+
+def _is_free(folder: Path, root: Path) -> bool:
+    """Whether nothing is there, or no more than a crash leaves before the record tells of it.
+
+    That is no file of the dataset; at most the record, as the dataset has it.
+    """
+    if not folder.exists():
+        return not folder.is_symlink()
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    for path in files_below(folder):
+        is_record = path == APPLIED and digest_of(folder / path) == digest_of(root / path)
+        if not is_record and not is_temporary(path, {APPLIED}):
+            return False
+    return True
+
+
+def _back_up(folder: Path, old: Mapping[str, bytes | None], root: Path, record: Record) -> None:
+    """Write the record and the old files; leave nothing behind if that fails.
+
+    The record comes first, so that there is no backup of which it does not tell.
+    """
     made = [above for above in (folder, *folder.absolute().parents) if not above.exists()]
+    earlier = (root / APPLIED).read_bytes() if (root / APPLIED).is_file() else None
     try:
         folder.mkdir(parents=True)
+        if earlier is not None:
+            replace_file(folder / APPLIED, earlier)
+        write_record(root, record)
         for path, data in old.items():
             if data is not None:
                 replace_file(folder / path, data, like=root / path)
-        if (root / APPLIED).is_file():
-            replace_file(folder / APPLIED, (root / APPLIED).read_bytes())
     except BaseException:
+        for path in old:  # first, to make room on a full disk
+            (folder / path).unlink(missing_ok=True)
+        if earlier is None:
+            (root / APPLIED).unlink(missing_ok=True)
+        elif (root / APPLIED).read_bytes() != earlier:
+            replace_file(root / APPLIED, earlier)
         shutil.rmtree(folder, ignore_errors=True)
         prune(folder.parent, made)
         raise

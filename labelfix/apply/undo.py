@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from labelfix.apply.inplace import digest_of, move, prune, replace_file
-from labelfix.apply.record import APPLIED, contents, files_below, read_record
+from labelfix.apply.record import APPLIED, contents, files_below, read_record, write_record
+from labelfix.atomic import is_temporary, sweep
 from labelfix.errors import InputError, Problem
 from labelfix.images import has_image_name
 from labelfix.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from labelfix.apply.record import Record
 
@@ -129,7 +132,10 @@ def _restore(root: Path, record: Record, backup: Path) -> Undone:
     problems = list(_obstacles(root, record, backup))
     if problems:
         raise InputError(problems)
+    write_record(root, msgspec.structs.replace(record, state="applying"))  # till all is put back
     for path, (before, _) in record.changed.items():
+        if digest_of(root / path) == before:
+            continue
         if before is None:
             (root / path).unlink(missing_ok=True)
         else:
@@ -139,14 +145,28 @@ def _restore(root: Path, record: Record, backup: Path) -> Undone:
     for now, then in moves:
         if now.exists():
             move(now, then)
+    _sweep(root, [*record.changed, APPLIED])
     for path in [*record.moved, *record.changed]:
         prune((root / path).parent, [root / above for above in Path(path).parents[:-1]])
+    for path in files_below(backup) if backup.is_dir() else ():
+        if path != APPLIED:  # the earlier record, which is wanted till it is back
+            (backup / path).unlink()
     if (backup / APPLIED).is_file():
         replace_file(root / APPLIED, (backup / APPLIED).read_bytes())
     else:
         (root / APPLIED).unlink()
-    shutil.rmtree(backup)
+    if backup.is_dir():
+        shutil.rmtree(backup)
     return Undone(root, len(record.changed) + len(moves), in_place=True)
+
+
+def _sweep(root: Path, paths: Iterable[str]) -> None:
+    """Remove the temporary files that a crash left beside some files."""
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault((root / path).parent, set()).add((root / path).name)
+    for folder, of in names.items():
+        sweep(folder, of)
 
 
 def _obstacles(root: Path, record: Record, backup: Path) -> Iterator[Problem]:
@@ -156,14 +176,20 @@ def _obstacles(root: Path, record: Record, backup: Path) -> Iterator[Problem]:
         now = digest_of(root / path)
         if now != after and not (half_way and now == before):
             yield Problem(path, "a file that was changed since", "the file as it was written")
-        if before is not None and digest_of(backup / path) != before:
+        saved = before is None or (half_way and now == before)
+        if not saved and digest_of(backup / path) != before:
             yield Problem(str(backup / path), "no old version of the file", "its backup")
     for new, old in record.moved.items():
         yield from _is_at(root / new, root / old, half_way=half_way)
     for path in record.excluded:
         yield from _is_at(backup / path, root / path, half_way=half_way)
     known = {*record.changed, *record.excluded, APPLIED}
-    strange = sorted(set(files_below(backup)) - known) if backup.is_dir() else []
+    names = {PurePosixPath(path).name for path in known}
+    strange = [
+        path
+        for path in sorted(set(files_below(backup)) - known if backup.is_dir() else ())
+        if not is_temporary(PurePosixPath(path).name, names)
+    ]
     for path in strange[:SHOWN]:
         yield Problem(str(backup / path), "a file that no backup put there", fix="take it away")
 
