@@ -139,6 +139,7 @@ def until(page: Page, expression: str, seconds: float = 8) -> None:
 def arrive(page: Page, item_id: str) -> None:
     """Wait until an item is on the screen."""
     page.locator(".path", has_text=item_id).wait_for()
+    page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
 
 
 def press(page: Page, *keys: str) -> None:
@@ -298,6 +299,23 @@ def test_any_of_a_thousand_classes_is_a_few_letters_away(
     assert next(iter(server.verdicts().values())).label == "class number 990"
 
 
+def test_a_held_key_decides_once_and_nothing_unseen_is_decided(
+    serve: Callable[..., Server], visit: Callable[..., Page], class_run: Path
+) -> None:
+    server = serve(class_run)
+    page = visit(server.address)
+    for _ in range(3):
+        page.keyboard.down("k")
+    page.keyboard.up("k")
+    arrive(page, queue_of(class_run)["item_id"][1])
+    page.evaluate(  # no frame is drawn in between
+        "for (let i = 0; i < 30; i++) document.body.dispatchEvent("
+        "new KeyboardEvent('keydown', { key: 'k', bubbles: true }))"
+    )
+    saved(page)
+    assert len(server.events) <= 2
+
+
 # Boxes
 
 
@@ -321,6 +339,22 @@ def test_boxes_reviewed_by_keys_alone(
     assert verdicts["2"].label == "dish"
     assert list(verdicts["4"].box or ()) == [400, 241, 580, 401]
     assert sorted(outcomes.values()) == ["added", "changed", "changed", "deleted", "kept"]
+
+
+def test_zero_is_the_tenth_of_many_classes(
+    serve: Callable[..., Server], visit: Callable[..., Page], box_run: Path
+) -> None:
+    import msgspec
+
+    record = msgspec.json.decode((box_run / "run.json").read_bytes())
+    record["dataset"]["class_names"] += [f"class number {n}" for n in range(10)]
+    (box_run / "run.json").write_bytes(msgspec.json.encode(record))
+    server = serve(box_run)
+    page = visit(server.address)
+    assert page.locator(".classes li").last.inner_text() == "0\nclass number 7"
+    page.keyboard.press("0")
+    saved(page)
+    assert server.verdicts()["2"].label == "class number 7"
 
 
 def test_a_new_box_needs_no_mouse(
@@ -588,7 +622,7 @@ def test_a_killed_server_loses_nothing(visit: Callable[..., Page], class_run: Pa
         end(process)
 
 
-def test_a_broken_log_says_what_to_do_and_covers_nothing(
+def test_a_broken_log_says_what_to_do_and_the_app_goes_on_once_it_is_mended(
     serve: Callable[..., Server], visit: Callable[..., Page], class_run: Path
 ) -> None:
     server = serve(class_run)
@@ -607,7 +641,12 @@ def test_a_broken_log_says_what_to_do_and_covers_nothing(
     bar = page.locator("#saved").bounding_box()
     assert below is not None
     assert bar is not None
-    assert bar["y"] + bar["height"] <= below["y"]
+    assert bar["y"] + bar["height"] <= below["y"]  # and covers nothing
+    log.write_bytes(whole)
+    saved(page)
+    assert [one.action for one in server.events] == ["keep", "accept"]
+    press(page, "u")
+    page.get_by_text("Undone: ").wait_for()
 
 
 # The page itself

@@ -47,10 +47,16 @@ for (const kind of ["keydown", "pointerup"]) {
   addEventListener(kind, ({ timeStamp }) => (pressed = timeStamp), { capture: true });
 }
 
+let seen = null; // key of the last entry that a frame has shown
+const isUnseen = () => stage.isWaiting || queue.current?.key !== seen;
+
 // Note how long the next item took, from the key to the frame that shows it.
 function measure(key) {
   const start = performance.now() - pressed < 1000 ? pressed : since;
-  requestAnimationFrame(() => setTimeout(() => performance.measure("labelfix:shown", { start, detail: key })));
+  requestAnimationFrame(() => {
+    seen = key;
+    setTimeout(() => performance.measure("labelfix:shown", { start, detail: key }));
+  });
 }
 
 async function show() {
@@ -108,7 +114,7 @@ function numbered(entry) {
     return names.map((_, label) => [label + 1, label]);
   }
   const likely = isBoxes ? boot.common : entry.candidates.map(([label]) => label);
-  return likely.slice(0, 9).map((label, i) => [i + 1, label]);
+  return likely.slice(0, 10).map((label, i) => [i + 1, label]);
 }
 
 // The part of the image that the issue is about.
@@ -201,7 +207,7 @@ function decide(action, more = {}) {
 }
 
 function decideAndGo(action, more = {}) {
-  if (stage.isWaiting) return; // nobody decides what nobody has seen
+  if (isUnseen()) return; // nobody decides what nobody has seen
   decide(action, more);
   toOpen();
 }
@@ -270,7 +276,7 @@ function accept() {
 
 function setClass(label) {
   const entry = queue.current;
-  if (!entry || label === undefined) return;
+  if (!entry || label === undefined || isUnseen()) return;
   if (!isBoxes) {
     decideAndGo(label === entry.given ? "keep" : "set_label", label === entry.given ? {} : { label });
     return;
@@ -321,6 +327,7 @@ function draw(box) {
 }
 
 function erase() {
+  if (isUnseen()) return;
   const subject = target();
   const box = stage.boxes.find(({ id }) => id === subject);
   if (!box || box.gone) return;
