@@ -524,6 +524,39 @@ def test_what_is_already_as_wanted_is_no_conflict(tmp_path: Path) -> None:
     assert not done.conflicts
 
 
+def test_a_deletion_from_coco_that_is_done_already_is_no_conflict(tmp_path: Path) -> None:
+    path = coco(tmp_path / "old")
+    before = labelfix.read(path)
+    rows = table(relabel(before, 0, "", "delete"), relabel(before, 1, "dog"))
+    document = json.loads(path.read_text())
+    del document["annotations"][0]
+    path.write_text(json.dumps(document))
+    now = labelfix.read(path)
+    done = apply_corrections(now, rows, tmp_path / "new", before=before)
+    assert (done.corrections, done.conflicts) == (1, ())
+    assert labelfix.read(tmp_path / "new" / path.name).annotations["label"].to_list() == ["dog"]
+    gone = table(relabel(before, 0, "dog"))
+    assert "no longer there" in problems(
+        lambda: apply_corrections(now, gone, tmp_path / "more", before=before)
+    )
+
+
+def test_an_image_that_lies_in_the_wanted_folder_already_is_no_conflict(tmp_path: Path) -> None:
+    root = folders(tmp_path / "old")
+    before = labelfix.read(root)
+    rows = table(relabel(before, 1, "dog"), relabel(before, 5, "dog"))
+    (root / "cat" / "a b.png").rename(root / "dog" / "a b.png")
+    now = labelfix.read(root)
+    done = apply_corrections(now, rows, tmp_path / "new", before=before)
+    assert (done.corrections, done.conflicts) == (1, ())
+    assert (tmp_path / "new" / "dog" / "a b.png").is_file()
+    (root / "eel" / "7.png").unlink()  # another one has that name in the wanted folder
+    rows = table(relabel(before, 4, "dog"))
+    assert "eel/7.png: found an item that is no longer there" in problems(
+        lambda: apply_corrections(labelfix.read(root), rows, tmp_path / "more", before=before)
+    )
+
+
 # ---------------------------------------------------------------- image folders
 
 

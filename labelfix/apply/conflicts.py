@@ -12,7 +12,7 @@ from labelfix.schema import BOX
 if TYPE_CHECKING:
     from labelfix.schema import Dataset
 
-__all__ = ["find_conflicts"]
+__all__ = ["done_already", "find_conflicts"]
 
 
 def find_conflicts(
@@ -20,9 +20,10 @@ def find_conflicts(
 ) -> dict[str, Problem]:
     """Name the items whose corrections do not fit, and say why.
 
-    A correction fits if what it speaks of is as it was when the correction was made, or already as
-    the correction wants it. What else changed in the dataset is no conflict: it is written as it is
-    now.
+    A correction fits if what it speaks of is as it was when the correction was made, or has the
+    label or box already that the correction wants. Of what is gone `done_already` says whether that
+    was wanted; else it is a conflict. What else changed in the dataset is none: it is written as it
+    is now.
 
     Parameters
     ----------
@@ -73,6 +74,37 @@ def find_conflicts(
             problem = Problem(row["item_id"], what, "what the run saw", fix)
             found.setdefault(row["item_id"], problem)
     return {item: found[item] for item in dict.fromkeys(corrections["item_id"]) if item in found}
+
+
+def done_already(dataset: Dataset, before: Dataset) -> pl.Expr:
+    """Tell the corrections that someone carried out since, so that what they speak of is gone.
+
+    COCO, where ids last: a deleted annotation that is no longer there. Image folders: an image that
+    is no longer there, and one of its name in the wanted class that was not there before. In YOLO
+    and VOC, where annotations go by their place in a file, it cannot be told.
+
+    Parameters
+    ----------
+    dataset, before
+        As in `find_conflicts`.
+
+    Returns
+    -------
+    polars.Expr
+        Over rows of corrections.
+    """
+    if dataset.format == "coco":
+        there = dataset.annotations["annotation_id"].implode()
+        return (pl.col("action") == "delete") & ~pl.col("annotation_id").is_in(there)
+    if dataset.format == "imagefolder":
+        now, was = (one.items["item_id"].implode() for one in (dataset, before))
+        depth = dataset.source["depth"]
+        parts = pl.col("item_id").str.split("/")
+        ends = (parts.list.head(depth - 1), pl.concat_list("label"), parts.list.slice(depth))
+        target = pl.concat_list(ends).list.join("/")
+        moved = ~pl.col("item_id").is_in(now) & target.is_in(now) & ~target.is_in(was)
+        return (pl.col("action") == "set_label") & moved
+    return pl.lit(value=False)
 
 
 def _repopulated(dataset: Dataset, corrections: pl.DataFrame, before: Dataset) -> list[str]:

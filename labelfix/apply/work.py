@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from labelfix.apply.conflicts import find_conflicts
+from labelfix.apply.conflicts import done_already, find_conflicts
 from labelfix.apply.record import APPLIED, MARKS, Choices, files_below
 from labelfix.errors import InputError, LabelfixWarning, Problem
 from labelfix.images import has_image_name
@@ -130,7 +130,11 @@ def plan_work(
     check(corrections, CORRECTIONS, "corrections")
     _refuse_what_was_no_file(dataset)
     marks = pl.DataFrame(schema=_MARKS) if marks is None else marks
-    conflicts = find_conflicts(dataset, corrections, before) if before else {}
+    conflicts: dict[str, Problem] = {}
+    if before and before.fingerprint != dataset.fingerprint:
+        done = done_already(dataset, before).fill_null(value=False)
+        corrections = corrections.filter(~done)
+        conflicts = find_conflicts(dataset, corrections, before)
     gone = ~marks["item_id"].is_in(dataset.items["item_id"].implode())
     for item in marks["item_id"].filter(gone):
         conflicts.setdefault(item, Problem(item, "an item that is no longer there"))
