@@ -18,6 +18,7 @@ from labelfix.review.queue import (
     Queue,
     Settings,
     Shown,
+    change_settings,
     read_settings,
     write_settings,
 )
@@ -245,6 +246,18 @@ def test_settings_survive_their_file_and_bad_ones_are_refused(tmp_path: Path) ->
     (tmp_path / "review.json").write_text('{"audit": 7, "colour": "red"}')
     with pytest.raises(InputError, match="settings of a queue"):
         read_settings(tmp_path)
+
+
+def test_the_audit_slice_stays_once_anything_was_decided(tmp_path: Path) -> None:
+    chosen = change_settings(tmp_path, audit=0.2, repeats=0.1, adaptive=False)
+    assert chosen == read_settings(tmp_path) == Settings(audit=0.2, repeats=0.1, adaptive=False)
+    with pytest.raises(InputError, match="share from 0 to 1"):
+        change_settings(tmp_path, audit=3)
+    (tmp_path / "decisions.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match="after the first decision"):
+        change_settings(tmp_path, audit=0.3, adaptive=True)
+    assert read_settings(tmp_path) == chosen
+    assert change_settings(tmp_path, audit=0.2, adaptive=True).adaptive
 
 
 def test_a_hundred_thousand_issues_open_as_fast_as_a_few_sorts_of_them() -> None:

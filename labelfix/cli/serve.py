@@ -7,6 +7,7 @@ import getpass
 import sys
 import threading
 import webbrowser
+from enum import StrEnum
 from pathlib import Path  # noqa: TC003 # typer reads annotations
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -17,6 +18,13 @@ from labelfix.cli.base import Quiet  # noqa: TC001 # typer reads annotations
 from labelfix.cli.output import print_lines
 
 __all__ = ["review"]
+
+
+class Order(StrEnum):
+    """Of what is left."""
+
+    adaptive = "adaptive"
+    fixed = "fixed"
 
 
 def review(
@@ -69,6 +77,29 @@ def review(
             help="Listen on this address; any but 127.0.0.1 lets other computers in.",
         ),
     ] = "127.0.0.1",
+    audit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the issues mixed in at random (0.05; 50 at least); before any decision.",
+            show_default=False,
+        ),
+    ] = None,
+    repeats: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of what was decided to show once more (0.02).",
+            show_default=False,
+        ),
+    ] = None,
+    order: Annotated[
+        Order | None,
+        typer.Option(
+            help="Let decisions change what comes next, or keep to the ranking (adaptive).",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Go through the queue in the browser, and decide."""
@@ -82,6 +113,9 @@ def review(
         root=root,
         keys=keys,
         guideline=guideline,
+        audit=audit,
+        repeats=repeats,
+        adaptive=None if order is None else order is Order.adaptive,
     )
 
     def ready(address: str) -> None:

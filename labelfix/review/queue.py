@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from labelfix.decisions import Decision, Replay, Verdict
     from labelfix.run import Run
 
-__all__ = ["Queue", "Settings", "Shown", "open_queue", "read_settings", "write_settings"]
+__all__ = [
+    "Queue",
+    "Settings",
+    "Shown",
+    "change_settings",
+    "open_queue",
+    "read_settings",
+    "write_settings",
+]
 
 SETTINGS = "review.json"
 
@@ -118,6 +126,36 @@ def write_settings(run: Path, settings: Settings) -> None:
     """Keep the settings of a run's queue."""
     with replacing(run / SETTINGS) as file:
         file.write(msgspec.json.format(msgspec.json.encode(settings), indent=2) + b"\n")
+
+
+def change_settings(
+    run: Path,
+    *,
+    audit: float | None = None,
+    repeats: float | None = None,
+    adaptive: bool | None = None,
+) -> Settings:
+    """Change some settings of a run's queue, and keep them; None leaves one as it is.
+
+    Raises
+    ------
+    InputError
+        If a share is none, or if another audit slice is asked for after the first decision: what
+        was looked at already would no longer be a random sample.
+    """
+    settings = read_settings(run)
+    asked = {"audit": audit, "repeats": repeats, "adaptive": adaptive}
+    new = {name: value for name, value in asked.items() if value is not None}
+    changed = msgspec.structs.replace(settings, **new)
+    if changed == settings:
+        return settings
+    log = run / "decisions.jsonl"
+    if changed.audit != settings.audit and log.exists() and log.stat().st_size:
+        found = f"{changed.audit:g} after the first decision"
+        fix = "leave it out, or start with a new run"
+        raise InputError(Problem("audit", found, f"{settings.audit:g}, as it was begun", fix))
+    write_settings(run, changed)
+    return changed
 
 
 def open_queue(run: Run) -> Queue:

@@ -32,7 +32,7 @@ from labelfix.review.desk import Desk, Wish
 from labelfix.review.guideline import NAME, read_guideline
 from labelfix.review.keys import ACTIONS, Keys, load_keys
 from labelfix.review.pictures import pictures_of
-from labelfix.review.queue import read_settings
+from labelfix.review.queue import change_settings, read_settings
 from labelfix.review.security import LOOPBACK, Guard, new_token
 from labelfix.run import open_run
 from labelfix.text import visible
@@ -82,6 +82,8 @@ class ReviewOptions:
         Markdown file to show beside the item; none: `guideline.md` in the run, if there is one.
     token
         The secret in the address; none: a new one.
+    audit, repeats, adaptive
+        Changes to the settings of the queue, see `labelfix.review.queue.change_settings`.
     """
 
     reviewer: str
@@ -91,6 +93,9 @@ class ReviewOptions:
     keys: Path | None = None
     guideline: Path | None = None
     token: str = field(default_factory=new_token, repr=False)
+    audit: float | None = None
+    repeats: float | None = None
+    adaptive: bool | None = None
 
 
 def open_desk(run: Run, reviewer: str, root: Path | None = None) -> Desk:
@@ -119,10 +124,14 @@ def create_app(run: Run, options: ReviewOptions, port: int | None = None) -> Gua
     Raises
     ------
     InputError
-        If the log, the dataset's folder, the keys or the guideline are not as they should be.
+        If the log, the dataset's folder, the keys, the guideline or the settings of the queue are
+        not as they should be.
     """
     keys = load_keys(options.keys)
     guideline = _guideline(run, options.guideline)
+    change_settings(
+        run.path, audit=options.audit, repeats=options.repeats, adaptive=options.adaptive
+    )
     app = _App(open_desk(run, options.reviewer, options.root), keys, guideline)
     everywhere = options.host in {"0.0.0.0", "::"}  # noqa: S104 # asked for expressly
     hosts = LOOPBACK if options.host in LOOPBACK else (*LOOPBACK, options.host.lower())
