@@ -817,6 +817,41 @@ def test_images_that_a_table_names_come_along(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- boxes
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("yolo", "[cat, dog]", "[cat, dog, brand new]"),
+        ("coco", '"name": "dog"}', '"name": "dog"}, {"id": 3, "name": "brand new"}'),
+    ],
+)
+def test_a_class_that_files_have_no_place_for_is_refused_with_the_way_out(
+    name: str, old: str, new: str, tmp_path: Path
+) -> None:
+    path = MAKERS[name](tmp_path / "old")
+    before = labelfix.read(path)
+    rows = table(relabel(before, 0, "brand new"))
+    text = problems(lambda: apply_corrections(before, rows, tmp_path / "new"))
+    item, annotation = before.annotations.select("item_id", "annotation_id").row(0)
+    assert text.startswith(f"{item}: found label 'brand new' for annotation {annotation!r};")
+    assert "and apply again" in text
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    apply_corrections(labelfix.read(path), rows, tmp_path / "new", before=before)
+    after = labelfix.read(tmp_path / "new" / path.name)
+    assert after.annotations["label"][0] == "brand new"
+
+
+def test_voc_takes_a_class_that_is_new(tmp_path: Path) -> None:
+    dataset = labelfix.read(voc(tmp_path / "old"))
+    done = apply_corrections(dataset, table(relabel(dataset, 0, "a <b> & c")), tmp_path / "new")
+    assert done.new_classes == ("a <b> & c",)
+    assert labelfix.read(tmp_path / "new").annotations["label"].to_list() == ["a <b> & c", "dog"]
+    for label in (" cat", "c\x00t"):
+        rows = table(relabel(dataset, 0, label))
+        text = problems(lambda rows=rows: apply_corrections(dataset, rows, tmp_path / "more"))  # type: ignore[misc] # of a lambda
+        assert "without blanks" in text
+
+
 def test_a_box_to_ignore_goes_where_it_is_wanted(tmp_path: Path) -> None:
     dataset = labelfix.read(yolo(tmp_path / "old"))
     row = table(relabel(dataset, 0, "", action="ignore"))

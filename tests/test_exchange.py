@@ -385,6 +385,7 @@ def test_images_and_classes_that_are_not_there_are_refused_together() -> None:
     unknown = [Answer("a.png", (Region("cow", (1, 1, 2, 2)), Region("pig", (1, 1, 2, 2))))]
     assert "'cow'" in (text := problems(lambda: decide(unknown)))
     assert "'pig'" in text
+    assert 'expected a class of the run: a "b" <&> ü, cat, dog; rename it' in text
 
 
 @pytest.mark.parametrize("name", ["a.txt", "b.json", "c.json", "d.json", "e.json", "f.json"])

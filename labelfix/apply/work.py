@@ -6,7 +6,7 @@ import importlib
 import io
 import json
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,9 @@ class Work:
         if dataset.format != "imagefolder":
             more: dict[str, Any] = {"column": self.column} if self.column else {}
             module = importlib.import_module(f"labelfix.formats.{dataset.format}")
+            if dataset.format == "voc":  # which names its classes in the objects alone
+                names = (*dataset.class_names, *self.new_classes)
+                dataset = replace(dataset, class_names=names)
             for path, data in module.patched(
                 dataset, self._effective, segmentation=self.choices.segmentation, **more
             ):
@@ -143,6 +146,7 @@ def plan_work(
     fits = ~pl.col("item_id").is_in(list(conflicts))
     known = [*CORRECTIONS, *(["reviewer"] if "reviewer" in corrections.columns else [])]
     corrections, marks = corrections.select(known).filter(fits), marks.filter(fits)
+    _refuse_new_classes(dataset, corrections)
     effective, listed, column = _carry_out_marks(dataset, corrections, marks, choices)
     return Work(
         dataset,
@@ -166,6 +170,42 @@ def _refuse_what_was_no_file(dataset: Dataset) -> None:
                 "an image folder, a table, COCO, YOLO or VOC",
             )
         )
+
+
+_NEW_CLASS = {
+    "coco": "add it to the categories of the JSON file, and apply again",
+    "yolo": "add it at the end of the names in the data file, and apply again",
+    "voc": "take a name without blanks at its ends or signs that cannot be shown",
+}
+
+
+def _refuse_new_classes(dataset: Dataset, corrections: pl.DataFrame) -> None:
+    """Name the corrections to a class that the files of the dataset have no place for."""
+    if dataset.format not in _NEW_CLASS:
+        return
+    new = corrections.filter(
+        pl.col("action").is_in(["set_label", "add_box"]),
+        pl.col("label").is_not_null(),
+        ~pl.col("label").is_in(list(dataset.class_names)),
+    )
+    problems = [
+        Problem(
+            row["item_id"] or "a correction without an item",
+            f"label {row['label']!r} for "
+            + ("a new box" if (name := row["annotation_id"]) is None else f"annotation {name!r}"),
+            f"one of the {count(len(dataset.class_names), 'class', 'classes')} of the dataset",
+            _NEW_CLASS[dataset.format],
+        )
+        for row in new.iter_rows(named=True)
+        if dataset.format != "voc" or not _is_plain(row["label"])
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def _is_plain(label: str) -> bool:
+    """Whether an XML element gives a label back as it is."""
+    return label == label.strip() != "" and label.isprintable()
 
 
 def _carry_out_marks(

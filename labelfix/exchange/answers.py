@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["decisions_from"]
 
+SHOWN = 20
+"""Classes that a refusal names at most."""
+
 
 def decisions_from(
     answers: Sequence[Answer],
@@ -134,14 +137,17 @@ def _refuse_what_does_not_fit(
 
     Labels of whole images are passed over where the dataset has boxes.
     """
+    names = sorted(known)
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    expected = f"a class of the run: {', '.join(names[:SHOWN])}{more}"
+    fix = "rename it in the file, or add it to the dataset's own files, find again and export anew"
     problems = []
     for item, answer in named.items():
         for region in answer.regions:
             if region.box is not None and not has_boxes:
                 problems.append(Problem(item, "a box", "class labels, as the dataset has"))
             elif region.label not in known and (region.box is not None) == has_boxes:
-                expected = f"one of the {len(known)} of the dataset"
-                problems.append(Problem(item, f"class {region.label!r}", expected))
+                problems.append(Problem(item, f"class {region.label!r}", expected, fix))
     if problems:
         raise InputError(problems)
 
