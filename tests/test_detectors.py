@@ -304,6 +304,8 @@ def test_ultralytics_trains_per_fold_and_leaves_everything_alone(
     monkeypatch.setattr(module, "_run", watched)
     assert squares.root is not None
     before, environment = content(squares.root), dict(os.environ)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ultralytics"]:
+        monkeypatch.delitem(sys.modules, name)  # of another test
     predictions = out_of_fold_boxes(
         squares, yolo, 2, store=tmp_path / "store", progress=lambda *line: told.append(line)
     )

@@ -207,8 +207,9 @@ Planted = tuple[Evidence, "NDArray[np.int64]"]
 
 def _rows(scene: Scene) -> NDArray[np.int64]:
     """Given boxes to plant errors in, each as often as it takes to have enough."""
-    n = len(scene.match.given)
-    return np.repeat(np.arange(n), -(-WANTED // max(n, 1)) if n < WANTED else 1)
+    sound = np.flatnonzero(scene.match.given.area > 0)
+    n = len(sound)
+    return np.repeat(sound, -(-WANTED // max(n, 1)) if n < WANTED else 1)
 
 
 def _put(

@@ -30,8 +30,8 @@ BLOCK_PAIRS = 1 << 16
 """Candidate pairs in memory at a time: few enough for a core's cache. Decides no result."""
 
 
-LARGEST_AREA = 1e100
-"""Boxes as large as that are none; sums and products of smaller areas are finite numbers."""
+LARGEST_AREA, FARTHEST = 1e100, 1e50
+"""Boxes as large or as far out as that are none: sums and products of others are finite."""
 
 
 @dataclass(frozen=True)
@@ -480,6 +480,8 @@ def _columns(table: pl.DataFrame, item_ids: pl.Series, class_names: Sequence[str
     with np.errstate(over="ignore", invalid="ignore"):
         width, height = columns["x2"] - columns["x1"], columns["y2"] - columns["y1"]
         broken = ~((width >= 0) & (height >= 0) & (width * height < LARGEST_AREA))
+        for edge in BOX:
+            broken |= ~(abs(columns[edge]) < FARTHEST)
     if broken.any():
         columns |= {edge: np.where(broken, np.nan, columns[edge]) for edge in BOX}
     vectors = table["pred_probs"].to_numpy() if "pred_probs" in table.columns else None

@@ -168,7 +168,8 @@ def neighbours(
     pairs = pairs.filter(pl.col("row") != pl.col("row_2"))
     a, b = box[pairs["row"].to_numpy()], box[pairs["row_2"].to_numpy()]
     around = hull(a, b)
-    slack = area(around) / np.maximum(area(a) + area(b), np.finfo(float).tiny)
+    both = area(a) + area(b)
+    slack = np.divide(area(around), both, out=np.full(len(both), np.inf), where=both > 0)
     apart = np.maximum(iou(around, a), iou(around, b)) <= most_iou
     pairs = pairs.with_columns(slack=slack).filter(apart & (slack <= most_area))
     best = pairs.sort("slack", "row_2").group_by("row", maintain_order=True).first()
