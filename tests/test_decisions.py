@@ -117,7 +117,7 @@ def test_accepting_applies_the_suggestion_of_the_kind(kind: str) -> None:
     more, expected = ACCEPTED[kind]
     one = decide(issue(kind, **more), "accept", reviewer="ann", fingerprint=PRINT)
     made = corrections(replayed(one), GIVEN)
-    columns = {**CORRECTIONS, "reviewer": pl.String}
+    columns: dict[str, type[pl.DataType]] = {**CORRECTIONS, "reviewer": pl.String}
     assert dict(made.table.schema) == {name: dtype() for name, dtype in columns.items()}
     assert made.table.select("action", "annotation_id", "label", "x1").rows() == expected
     marked = kind in ("multi_label", "none_of_the_classes")
