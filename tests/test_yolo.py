@@ -132,14 +132,25 @@ def test_the_last_images_folder_is_the_one_that_becomes_labels() -> None:
     assert yolo_data.label_path("images/x/images/a.png") == "images/x/labels/a.txt"
 
 
-def test_two_images_with_one_label_file_are_told(tmp_path: Path) -> None:
-    file = write(tmp_path, {"images/a.png": ROW, "images/a.jpg": ROW})
-    [problem] = problems(file)
-    assert problem.where == "images/a.png"
-    assert "images/a.jpg" in problem.found
-    dataset = labelfix.read(file, skip_bad=True)
-    assert dataset.items["item_id"].to_list() == ["images/a.jpg"]
-    assert dataset.skipped == (problem,)
+def test_equal_stems_share_a_label_file_and_stay_as_they_are(tmp_path: Path) -> None:
+    labels = {"images/a.jpg": ROW, "images/a.png": ROW, "images/b.png": ROW}
+    file = write(tmp_path, labels)  # type: ignore[arg-type] # none is missing
+    with pytest.warns(labelfix.LabelfixWarning, match=r"images/a\.png and images/a\.jpg"):
+        dataset = labelfix.read(file)
+    assert dataset.items["item_id"].to_list() == ["images/a.jpg", "images/a.png", "images/b.png"]
+    assert dataset.annotations["item_id"].to_list() == dataset.items["item_id"].to_list()
+    assert dataset.annotations["annotation_id"].is_unique().all()
+    given = [str(path) for path, _ in yolo.patched(dataset, corrections())]
+    assert given.count("labels/a.txt") == 1
+    done = apply(dataset, change(dataset, 2, "set_label", label="dog"))
+    assert done["labels/a.txt"] == ROW.encode()
+    assert done["labels/b.txt"] == ROW.replace("0", "1", 1).encode()
+    for row, one in enumerate(["images/a.jpg", "images/a.png"]):
+        added = {"action": "add_box", "item_id": one, "label": "cat", **box(1, 1, 9, 9)}
+        for correction in (change(dataset, row, "delete"), added):
+            with pytest.raises(labelfix.InputError, match="another image's label file") as caught:
+                yolo.patched(dataset, corrections(correction))
+            assert [problem.where for problem in caught.value.problems] == [one]
 
 
 def test_a_missing_label_file_is_not_an_empty_one(tmp_path: Path) -> None:

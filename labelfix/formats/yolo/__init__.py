@@ -113,6 +113,8 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     _warn_of_doubtful_files(data, files, annotations)
     polygons = int(annotations["polygon"].sum())
     annotations = annotations.drop("length", "polygon", "points")
+    if files["path"].is_duplicated().any():
+        annotations = annotations.with_columns(annotation_id=_OWN_ID)
     warn_of_odd_boxes(items, annotations)
     return Dataset(
         items=items,
@@ -129,6 +131,14 @@ def read(path: Path, options: ReadOptions) -> Dataset:
             "polygons": 2 * polygons > annotations.height,
         },
     )
+
+
+_OWN_ID = (
+    pl.when(pl.col("annotation_id").is_duplicated())
+    .then(pl.format("{} of {}", "annotation_id", "item_id"))
+    .otherwise("annotation_id")
+)
+"""Tells the rows of a label file apart that two images share."""
 
 
 def _read_files(
@@ -294,7 +304,8 @@ def patched(
         If a correction cannot be carried out or a file changed since it was read, before anything
         is given.
     """
-    files: list[tuple[str, str | None]] = dataset.source["files"].select("path", "digest").rows()
+    listed = dataset.source["files"].select("path", "digest").unique("path", maintain_order=True)
+    files: list[tuple[str, str | None]] = listed.rows()
     root = dataset.root or Path()  # a dataset that was read has a root
     changes = _by_file(dataset, plan(dataset, corrections))
     manner = Manner(
@@ -311,6 +322,23 @@ def patched(
     )
 
 
+def _refuse_shared(dataset: Dataset, made: Plan, shared: pl.DataFrame) -> None:
+    """Refuse corrections of boxes in label files that several images share."""
+    given = dataset.annotations.filter(pl.col("annotation_id").is_in(list(made.edits)))
+    touched = given["item_id"].to_list() + list(made.added)
+    bad = shared.filter(pl.col("item_id").is_in(touched))
+    if len(bad):
+        raise InputError(
+            Problem(
+                item,
+                f"a correction in {path}, which is another image's label file too",
+                "a label file of its own",
+                "rename one of the images and its copy of the label file",
+            )
+            for item, path in bad.select("item_id", "path").iter_rows()
+        )
+
+
 def _style(root: Path, paths: list[str]) -> NumberStyle:
     """How the dataset writes numbers, from the first of its files."""
     texts = [(root / path).read_bytes() for path in paths[:STYLE_FILES] if (root / path).exists()]
@@ -320,6 +348,7 @@ def _style(root: Path, paths: list[str]) -> NumberStyle:
 def _by_file(dataset: Dataset, made: Plan) -> dict[str, Change]:
     """Corrections by the label file that they change."""
     files: pl.DataFrame = dataset.source["files"]
+    _refuse_shared(dataset, made, files.filter(pl.col("path").is_duplicated()))
     rows: dict[str, dict[int, Edit]] = {}
     for annotation_id, edit in made.edits.items():
         path, _, line = annotation_id.rpartition(":")

@@ -225,8 +225,9 @@ def list_images(data: Data) -> Listing:
             LabelfixWarning,
             stacklevel=2,
         )
-    kept, shared = _one_image_a_label_file(list(images.values()))
-    return found._replace(images=kept, problems=found.problems + shared)
+    listed = list(images.values())
+    _warn_of_shared_files(listed)
+    return found._replace(images=listed)
 
 
 def _unresolved(data: Data, split: str, entry: str) -> Problem:
@@ -295,16 +296,22 @@ def label_path(item_id: str) -> str:
     return "/".join([*parts, name.rpartition(".")[0] + ".txt"]).lstrip("/")
 
 
-def _one_image_a_label_file(listed: list[Listed]) -> tuple[list[Listed], list[Problem]]:
-    """Leave out images that differ in their suffix only: their rows could not be told apart."""
-    owners: dict[str, Listed] = {}
-    problems = []
+def _warn_of_shared_files(listed: list[Listed]) -> None:
+    """Say which images differ in their suffix only, so that they have one label file."""
+    owners: dict[str, str] = {}
+    pairs = []
     for image in listed:
-        owner = owners.setdefault(label_path(image.item_id), image)
-        if owner is not image:
-            found = f"the label file of {owner.item_id} as well ({label_path(image.item_id)})"
-            problems.append(Problem(image.item_id, found, "its own", "rename one of the images"))
-    return list(owners.values()), problems
+        owner = owners.setdefault(label_path(image.item_id), image.item_id)
+        if owner != image.item_id:
+            pairs.append(f"{image.item_id} and {owner}")
+    if pairs:
+        more = f" and {len(pairs) - 5:,} more" if len(pairs) > 5 else ""
+        warnings.warn(
+            f"images that share a label file: {', '.join(pairs[:5])}{more}; its boxes are taken "
+            "for both, and cannot be corrected until one of the images is renamed",
+            LabelfixWarning,
+            stacklevel=4,
+        )
 
 
 def other_files(data: Data, listing: Listing) -> list[tuple[str, str]]:
