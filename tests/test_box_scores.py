@@ -285,7 +285,10 @@ KEYS = ["item_id", "annotation_id", "suggested_x1", "suggested_y1"]
 
 
 def same_but_for_rank(a: pl.DataFrame, b: pl.DataFrame, **close: Any) -> None:
-    parts = [one.drop("rank").sort(KEYS) for one in (a, b)]
+    parts = [one.drop("rank") for one in (a, b)]
+    parts = [
+        one.sort([*KEYS, *(name for name in one.columns if name not in KEYS)]) for one in parts
+    ]
     numbers = [name for name, dtype in parts[0].schema.items() if dtype == pl.Float64]
     words = [name for name in parts[0].columns if name not in numbers]
     assert parts[0].select(words).equals(parts[1].select(words))

@@ -929,3 +929,22 @@ def assert_codes(dataset: Dataset) -> None:
 def test_labels_and_ids_that_cannot_be_are_refused(arguments: tuple[Any, ...], said: str) -> None:
     with pytest.raises(InputError, match=said):
         arrays_dataset(*arguments)
+
+
+def test_a_folder_that_may_not_be_read_is_named_once(
+    tmp_path: Path, paint: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cat/1.png", "dog/1.png", "shut/1.png"):
+        paint(tmp_path / name)
+    scandir = os.scandir
+
+    def refusing(path: str) -> Any:
+        if os.fspath(path) == os.fspath(tmp_path / "shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)  # permissions do not bind root
+    assert problems_of(tmp_path) == [
+        "shut: found a folder that may not be read; change its permissions"
+    ]
+    assert labelfix.read(tmp_path, skip_bad=True).class_names == ("cat", "dog")

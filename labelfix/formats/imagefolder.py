@@ -240,6 +240,8 @@ class _Tree:
     images: list[_Parts] = field(default_factory=list)
     strays: list[_Parts] = field(default_factory=list)
     folders: list[_Parts] = field(default_factory=list)
+    closed: set[_Parts] = field(default_factory=set)
+    """Folders that may not be read."""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -248,9 +250,10 @@ def _walk(root: Path, shown: Path) -> _Tree:
     tree = _Tree()
 
     def refuse(error: OSError) -> None:
-        tree.problems.append(
-            Problem(str(error.filename), "a folder that may not be read", fix="change permissions")
-        )
+        folder = str(error.filename)
+        tree.closed.add(Path(folder).relative_to(root).parts)
+        found = "a folder that may not be read"
+        tree.problems.append(Problem(folder, found, fix="change its permissions"))
 
     for folder, folders, files in os.walk(root, onerror=refuse):
         above = Path(folder).relative_to(root).parts
@@ -345,7 +348,10 @@ def _empty_classes(
             "fill it, or remove the folder",
         )
         for folder in tree.folders
-        if len(folder) == depth and folder[-1] not in classes and (depth == 1 or folder[0] in tops)
+        if len(folder) == depth
+        and folder[-1] not in classes
+        and folder not in tree.closed
+        and (depth == 1 or folder[0] in tops)
     ]
 
 
