@@ -12,10 +12,10 @@ import contextlib
 import hashlib
 import os
 import re
+import stat
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from multiprocessing.pool import ThreadPool
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
@@ -445,23 +445,38 @@ def broken_images(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[int, Problem]:
     """Find images that are none, too large, or cut short: by row, what is wrong."""
-
-    def look(path: str) -> Problem | None:
-        try:
-            with _whole(root / path, max_pixels):
-                return None
-        except ValueError as error:
-            return Problem(path, f"an image that cannot be read ({error})")
-
     found: dict[int, Problem] = {}
-    with ThreadPool(min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
+    folder = os.fspath(root)
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # of sizes and metadata: looked at here
-        for row, problem in enumerate(pool.imap(look, paths, chunksize=64)):
-            if problem is not None:
-                found[row] = problem
+        for row, path in enumerate(paths):  # threads would wait for each other at every file
+            try:
+                if not _is_plain_jpeg(f"{folder}/{path}", max_pixels):
+                    with _whole(root / path, max_pixels):
+                        pass
+            except ValueError as error:
+                found[row] = Problem(path, f"an image that cannot be read ({error})")
             if progress and (row + 1 == len(paths) or row % 4096 == 4095):
                 progress("reading images", row + 1, len(paths))
     return found
+
+
+def _is_plain_jpeg(path: str, max_pixels: int) -> bool:
+    """Whether a file begins and ends as a JPEG image, and is too small for too many pixels.
+
+    That costs a hundredth of a millisecond, and tells nearly all sound photographs. A block of 64
+    pixels takes two bits or more, unless it is coded progressively.
+    """
+    try:
+        about = os.stat(path)  # noqa: PTH116 # as open below: half of Path's time
+        if not stat.S_ISREG(about.st_mode) or not 4 <= about.st_size <= max_pixels // 256:
+            return False  # opening a pipe would wait for ever
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 # as above
+            begins = file.read(3) == b"\xff\xd8\xff"
+            file.seek(-2, os.SEEK_END)
+            return begins and file.read(2) == b"\xff\xd9"
+    except OSError:
+        return False  # which is said by who opens it next
 
 
 @contextlib.contextmanager
