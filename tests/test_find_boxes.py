@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import multiprocessing
 import os
 import re
 import shutil
@@ -500,7 +500,7 @@ def test_what_a_dead_process_leaves_is_no_obstacle(folder: Path, tmp_path: Path)
     with pytest.raises(RunError, match=f"process {holder.pid}"):
         find(options, out)
     holder.kill()
-    holder.wait()
+    holder.wait(timeout=30)
     holder.stdin.close()
     holder.stdout.close()
     assert (out / ".lock").exists()
@@ -508,25 +508,30 @@ def test_what_a_dead_process_leaves_is_no_obstacle(folder: Path, tmp_path: Path)
     assert not (out / ".lock").exists()
 
 
-def _hold_and_count(arguments: tuple[Path, int]) -> int:
-    """Take the lock as often as one gets it, and count beside it: nobody else counts meanwhile."""
-    folder, times = arguments
-    counter, got = folder / "counter", 0
-    while got < times:
-        try:
-            with locked(folder):
-                value = int(counter.read_text())
-                counter.write_text(str(value + 1))
-            got += 1
-        except RunError:
-            pass
-    return got
-
-
 def test_no_two_processes_ever_hold_the_lock(tmp_path: Path) -> None:
+    # whoever holds it counts beside it, forty times each: with two at once a count would be lost
+    code = """
+        import sys, time
+        from pathlib import Path
+        from labelfix.errors import RunError
+        from labelfix.run.lock import locked
+        folder, left = Path(sys.argv[1]), 40
+        counter, until = folder / "counter", time.monotonic() + 60
+        while left and time.monotonic() < until:
+            try:
+                with locked(folder):
+                    counter.write_text(str(int(counter.read_text()) + 1))
+                left -= 1
+            except RunError:
+                pass
+    """
     (tmp_path / "counter").write_text("0")
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        assert pool.map(_hold_and_count, [(tmp_path, 40)] * 3) == [40] * 3
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    with contextlib.ExitStack() as stack:
+        holders = [stack.enter_context(subprocess.Popen(command)) for _ in range(3)]
+        for holder in holders:
+            stack.callback(holder.kill)
+        assert [holder.wait(timeout=90) for holder in holders] == [0, 0, 0]
     assert (tmp_path / "counter").read_text() == "120"
 
 
