@@ -15,7 +15,8 @@ from sklearn.metrics import average_precision_score
 from labelfix.errors import InputError
 from labelfix.predict import out_of_fold
 from labelfix.predict.closed_form import Discriminants, Prepared, Ridge, Search, Sums, gram
-from labelfix.predict.models import FoldJob, resolve
+from labelfix.predict.models import FoldJob
+from labelfix.predict.names import resolve
 from labelfix.predict.tabular import Columns, Head, Table
 from labelfix.schema import Dataset
 from labelfix.score.combine import head_to_head

@@ -19,7 +19,8 @@ from PIL import Image
 import labelfix
 from labelfix.errors import InputError, LabelfixError, LabelfixWarning
 from labelfix.predict import out_of_fold, out_of_fold_boxes
-from labelfix.predict.detect.models import Detector, Scenes, found, resolve, scenes
+from labelfix.predict.detect.models import Detector, Scenes, found, scenes
+from labelfix.predict.detect.names import resolve
 from labelfix.predict.models import Inputs, describe
 from labelfix.schema import BOX, BOX_PREDICTIONS, BoxPredictions, Dataset
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from labelfix.errors import InputError
 from labelfix.predict import default_cache, out_of_fold
-from labelfix.predict.models import default_features, describe, has_photo_backbone
+from labelfix.predict.models import describe
+from labelfix.predict.names import default_features, has_photo_backbone
 from labelfix.predict.pixels import Pixels, oriented_gradients
 from labelfix.predict.tabular import Head, Table
 from labelfix.schema import Dataset
@@ -152,7 +153,7 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
 def test_without_the_extra_images_are_pixels(
     images: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labelfix.predict.models.has_photo_backbone", lambda: False)
+    monkeypatch.setattr("labelfix.predict.names.has_photo_backbone", lambda: False)
     assert default_features(images).name == "pixels"
 
 

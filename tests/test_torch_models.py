@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from labelfix.errors import InputError
-from labelfix.predict.models import FoldJob, Model, describe, resolve
+from labelfix.predict.models import FoldJob, Model, describe
+from labelfix.predict.names import resolve
 from labelfix.schema import Dataset
 
 pytest.importorskip("torchvision")

@@ -67,7 +67,7 @@ def measure_box_gain(
 ) -> Gain:
     """Do what `labelfix.measure_gain` does, for boxes; parameters and errors as there."""
     from labelfix.predict import default_cache
-    from labelfix.predict.detect.models import resolve
+    from labelfix.predict.detect.names import resolve
     from labelfix.predict.models import describe
 
     pair = pair_boxes(original, corrected, allow_removed=allow_removed)

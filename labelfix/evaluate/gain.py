@@ -100,7 +100,7 @@ def measure_gain(
     model
         As `labelfix.out_of_fold` takes it. "auto" is chosen once, by its log loss on the original
         labels of the validation part, and is then the same in all cells. With boxes a detector, as
-        `labelfix.predict.detect.models.resolve` takes it.
+        `labelfix.predict.detect.names.resolve` takes it.
     seeds
         So many models are trained on each version of the labels.
     split
@@ -378,7 +378,8 @@ def _choose(
 ) -> tuple[Model, Inputs, Mapping[str, Any] | None]:
     """Resolve the model, or let `auto` choose on the validation part."""
     from labelfix.predict.auto import as_auto, choose
-    from labelfix.predict.models import FoldJob, resolve
+    from labelfix.predict.models import FoldJob
+    from labelfix.predict.names import resolve
 
     auto = as_auto(model)
     if auto is None:

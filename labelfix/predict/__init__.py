@@ -48,7 +48,7 @@ def out_of_fold(
     model
         "auto": try what is cheap on the first fold and take what has the lowest log loss (see
         `labelfix.predict.auto.Auto`). Or a name, an object with `fit` and `predict_proba`, or a
-        `labelfix.predict.models.Model`; see `labelfix.predict.models.resolve`.
+        `labelfix.predict.models.Model`; see `labelfix.predict.names.resolve`.
     folds
         So many models are trained, each on all folds but one; at least 2.
     groups
@@ -108,7 +108,8 @@ def out_of_fold(
     """
     from labelfix.predict.auto import as_auto, choose
     from labelfix.predict.jobs import make_jobs, run_jobs
-    from labelfix.predict.models import describe, resolve
+    from labelfix.predict.models import describe
+    from labelfix.predict.names import resolve
 
     start = time.perf_counter()
     _check_one_label_each(dataset)

@@ -12,7 +12,8 @@ import numpy as np
 from labelfix.errors import LabelfixWarning
 from labelfix.predict.heads import log_loss
 from labelfix.predict.jobs import run_jobs
-from labelfix.predict.models import FoldJob, Inputs, Model, has_photo_backbone, resolve
+from labelfix.predict.models import FoldJob, Inputs, Model
+from labelfix.predict.names import has_photo_backbone, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

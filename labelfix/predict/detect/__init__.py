@@ -12,7 +12,8 @@ import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
 from labelfix.folds import stratify_by_counts
-from labelfix.predict.detect.models import DetectJob, FoundBoxes, resolve
+from labelfix.predict.detect.models import DetectJob, FoundBoxes
+from labelfix.predict.detect.names import resolve
 from labelfix.predict.jobs import run_jobs
 from labelfix.predict.models import describe
 from labelfix.schema import BOX, FOLDS, BoxPredictions
@@ -48,7 +49,7 @@ def predict_held_out(
     dataset
         Images with boxes.
     detector
-        A name or a `Detector`; see `labelfix.predict.detect.models.resolve`.
+        A name or a `Detector`; see `labelfix.predict.detect.names.resolve`.
     folds
         So many detectors are trained, each on all folds but one; at least 2. Folds have even counts
         of each class (`labelfix.folds.stratify_by_counts`).
