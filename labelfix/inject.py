@@ -34,6 +34,8 @@ __all__ = [
     "Planted",
     "inject_boxes",
     "inject_labels",
+    "inject_labels_by_item",
+    "instance_noise",
     "pair_noise",
     "symmetric_noise",
 ]
@@ -102,6 +104,70 @@ def pair_noise(n_classes: int, rate: float) -> NDArray[np.float64]:
     return (1 - rate) * keep + rate * np.roll(keep, 1, axis=1)
 
 
+def instance_noise(
+    labels: NDArray[np.int64], pred_probs: NDArray[np.float64], rate: float
+) -> NDArray[np.float64]:
+    """Chances of the given label item by item, as people err: on hard items, to a look-alike.
+
+    An item's label is changed with a probability in proportion to how likely another model deems
+    its likeliest other class, `rate` on average; and to each class as likely as the model deems it.
+
+    Parameters
+    ----------
+    labels
+        True class of each item, shape (n,).
+    pred_probs
+        What a model that takes no part in the search says, shape (n, K).
+    rate
+        In [0, 1]. Less is planted where too few items are hard: no chance exceeds 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, K), rows sum to one: for `inject_labels_by_item`.
+
+    Examples
+    --------
+    >>> pred_probs = np.array([[1.0, 0.0, 0.0], [0.5, 0.4, 0.1]])
+    >>> instance_noise(np.array([0, 0]), pred_probs, 0.25).round(2).tolist()
+    [[1.0, 0.0, 0.0], [0.5, 0.4, 0.1]]
+    """
+    rows = np.arange(len(labels))
+    others = np.array(pred_probs, dtype=np.float64)
+    others[rows, labels] = 0
+    hard, sums = others.max(axis=1), others.sum(axis=1)
+    chance = np.minimum(1, hard * rate * len(labels) / max(hard.sum(), np.finfo(float).tiny))
+    chances = others * np.divide(chance, sums, out=np.zeros_like(sums), where=sums > 0)[:, None]
+    chances[rows, labels] = 1 - chance
+    return np.asarray(chances, np.float64)
+
+
+def inject_labels_by_item(
+    annotations: pl.DataFrame,
+    chances: NDArray[np.float64],
+    class_names: Sequence[str],
+    seed: int = 0,
+) -> Planted:
+    """Draw each class label anew from the row of `chances` that belongs to its item.
+
+    Parameters and result are those of `inject_labels`, but for:
+
+    Parameters
+    ----------
+    chances
+        Shape (n, K), one row an annotation, rows sum to one; `instance_noise` makes them.
+
+    Raises
+    ------
+    InputError
+        If the shape is another, or rows are no probabilities; if a label is no class.
+    """
+    check(annotations, ANNOTATIONS, "annotations")
+    shape = (annotations.height, len(class_names))
+    chances = _checked_chances(np.asarray(chances, np.float64), shape, "chances")
+    return _drawn(annotations, chances, np.arange(len(chances)), class_names, seed)
+
+
 def inject_labels(
     annotations: pl.DataFrame,
     transition: NDArray[np.float64],
@@ -141,11 +207,22 @@ def inject_labels(
     (['dog', 'cat'], ['cat', 'dog'])
     """
     check(annotations, ANNOTATIONS, "annotations")
-    transition = _checked_transition(np.asarray(transition, np.float64), len(class_names))
-    old = _codes(annotations, class_names)
-    draw = np.random.default_rng(seed).random(len(old))
-    new = _draw_columns(transition, old, draw)
-    changed = old != new
+    shape = (len(class_names), len(class_names))
+    transition = _checked_chances(np.asarray(transition, np.float64), shape, "transition")
+    return _drawn(annotations, transition, _codes(annotations, class_names), class_names, seed)
+
+
+def _drawn(
+    annotations: pl.DataFrame,
+    chances: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    class_names: Sequence[str],
+    seed: int,
+) -> Planted:
+    """Draw the label of each annotation from its row of `chances`."""
+    draw = np.random.default_rng(seed).random(len(rows))
+    new = _draw_columns(chances, rows, draw)
+    changed = _codes(annotations, class_names) != new
     truth = annotations.select(
         "annotation_id",
         "item_id",
@@ -493,14 +570,16 @@ def _codes(annotations: pl.DataFrame, class_names: Sequence[str]) -> NDArray[np.
     return label.cast(pl.Enum(class_names)).to_physical().to_numpy().astype(np.int64)
 
 
-def _checked_transition(matrix: NDArray[np.float64], n_classes: int) -> NDArray[np.float64]:
-    expected = f"shape ({n_classes}, {n_classes}), numbers >= 0, rows that sum to one"
-    if matrix.shape != (n_classes, n_classes):
-        raise InputError(Problem("transition", f"shape {matrix.shape}", expected))
+def _checked_chances(
+    matrix: NDArray[np.float64], shape: tuple[int, int], name: str
+) -> NDArray[np.float64]:
+    expected = f"shape {shape}, numbers >= 0, rows that sum to one"
+    if matrix.shape != shape:
+        raise InputError(Problem(name, f"shape {matrix.shape}", expected))
     bad = ~(np.isclose(matrix.sum(axis=1), 1) & (matrix >= 0).all(axis=1))
     if bad.any():
         rows = name_rows(np.flatnonzero(bad))
-        raise InputError(Problem("transition", f"no probabilities in {rows}", expected))
+        raise InputError(Problem(name, f"no probabilities in {rows}", expected))
     return matrix
 
 

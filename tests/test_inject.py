@@ -18,6 +18,8 @@ from labelfix.inject import (
     BoxNoise,
     inject_boxes,
     inject_labels,
+    inject_labels_by_item,
+    instance_noise,
     pair_noise,
     symmetric_noise,
 )
@@ -347,3 +349,33 @@ def test_matrices_that_are_no_transitions_are_refused() -> None:
             inject_labels(labels(9), matrix, CLASSES)
     with pytest.raises(InputError, match="2 or more"):
         symmetric_noise(1, 0.1)
+
+
+@given(n=st.integers(1, 40), rate=st.floats(0, 1), seed=st.integers(0, 99))
+def test_instance_noise_spoils_hard_items_to_look_alikes(n: int, rate: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    pred_probs, true = random.dirichlet(np.ones(4), n), random.integers(4, size=n)
+    chances = instance_noise(true, pred_probs, rate)
+    rows = np.arange(n)
+    np.testing.assert_allclose(chances.sum(axis=1), 1)
+    assert (chances >= 0).all()
+    changed = 1 - chances[rows, true]
+    assert changed.mean() <= rate + 1e-9
+    if changed.max() < 1:
+        assert changed.mean() == pytest.approx(rate)
+    others = pred_probs.copy()
+    others[rows, true] = 0
+    assert (np.diff(changed[np.argsort(others.max(axis=1))]) >= -1e-9).all()
+    shares = others / others.sum(axis=1, keepdims=True) * changed[:, None]
+    np.testing.assert_allclose(np.where(others > 0, chances, 0), shares, atol=1e-12)
+
+
+def test_labels_are_drawn_by_item() -> None:
+    table, chances = labels(3), np.eye(3)[[2, 0, 1]]
+    noisy, truth = inject_labels_by_item(table, chances, CLASSES)
+    assert noisy["label"].to_list() == [CLASSES[k] for k in (2, 0, 1)]
+    changed = table.filter(table["label"] != noisy["label"])
+    assert truth["annotation_id"].equals(changed["annotation_id"])
+    for bad in (np.eye(3)[:2], np.ones((3, 3))):
+        with pytest.raises(InputError, match="chances"):
+            inject_labels_by_item(table, bad, CLASSES)
