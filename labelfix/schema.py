@@ -30,6 +30,7 @@ __all__ = [
     "BOX_ANNOTATIONS",
     "BOX_ISSUES",
     "BOX_KINDS",
+    "BOX_LOSSES",
     "BOX_PREDICTIONS",
     "CLASS_KINDS",
     "CORRECTIONS",
@@ -91,6 +92,14 @@ BOX_PREDICTIONS: Mapping[str, type[pl.DataType]] = {
 }
 """One row a predicted box. `score` is the detector's confidence in [0, 1]. Optional: `fold` (Int32)
 and `pred_probs` (Array of Float32, one a class in the dataset's class order)."""
+
+BOX_LOSSES: Mapping[str, type[pl.DataType]] = {
+    "annotation_id": pl.String,
+    "class_loss": pl.Float64,
+    "location_loss": pl.Float64,
+}
+"""Mean losses of given boxes over a training: minus the log of the probability of the box's class
+at its place, and one minus the overlap (IoU) with what is predicted there. Null: never seen."""
 
 FOLDS: Mapping[str, type[pl.DataType]] = {"item_id": pl.String, "fold": pl.Int32}
 """In which fold each item was held out."""
@@ -293,7 +302,7 @@ def _joined(one: Dataset, other: Dataset) -> Dataset:
     if one.has_boxes != other.has_boxes:
         raise InputError(Problem("datasets", "boxes and class labels", "two of one sort"))
     one, other = _below_one_root(one, other)
-    same = one.format == other.format and one.source == other.source
+    same = one.format == other.format and _alike(one.source, other.source)
     columns = set(other.feature_columns)
     return replace(
         one,
@@ -304,6 +313,17 @@ def _joined(one: Dataset, other: Dataset) -> Dataset:
         feature_columns=tuple(name for name in one.feature_columns if name in columns),
         skipped=(*one.skipped, *other.skipped),
         source=one.source if same else {},
+    )
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two datasets come from the same files, unchanged between two readings."""
+    return one is other or (
+        one.keys() == other.keys()
+        and all(
+            value.equals(other[name]) if isinstance(value, pl.DataFrame) else value == other[name]
+            for name, value in one.items()
+        )
     )
 
 
@@ -373,6 +393,10 @@ class BoxPredictions:
         Table with the columns of `FOLDS`, or None if unknown.
     model, details
         Its name, and what it was given, for run.json.
+    losses
+        Table with the columns of `BOX_LOSSES`: what a detector that learned from the given boxes
+        found hard to learn, as `labelfix.training.boxes.BoxTracker` gives it. None if nobody
+        watched.
     """
 
     boxes: pl.DataFrame
@@ -380,8 +404,11 @@ class BoxPredictions:
     fold: pl.DataFrame | None = None
     model: str = "given"
     details: Mapping[str, Any] = field(default_factory=dict)
+    losses: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:
         check(self.boxes, BOX_PREDICTIONS, "predictions")
         if self.fold is not None:
             check(self.fold, FOLDS, "folds")
+        if self.losses is not None:
+            check(self.losses, BOX_LOSSES, "losses")

@@ -11,6 +11,7 @@ import polars as pl
 
 from labelfix.atomic import replacing
 from labelfix.errors import InputError, Problem
+from labelfix.formats.parts import has_own_files, part_files
 from labelfix.images import measure
 from labelfix.metadata.join import facts_from_paths, join_facts, read_facts
 from labelfix.metadata.where import where
@@ -93,8 +94,9 @@ def export(dataset: Dataset, to: Target, out: str | Path, *, copy: bool = False)
     to
         `list`: a text file, a line an item: the path of its image, or its id. `table`: .csv,
         .parquet, .json or .jsonl with all facts and labels, a row an item, or of boxes a row a box.
-        `folder`: the images, below a new folder as they lie below the dataset's root, and, where
-        their folders do not tell the labels, `items.csv`.
+        `folder`: the images, below a new folder as they lie below the dataset's root. Boxes of one
+        COCO, YOLO or VOC dataset come with them in files of its format, which hold what is kept as
+        it was read; labels that no folder tells come in `items.csv`.
     out
         The file, which is replaced, or the folder, which must be new or empty.
     copy
@@ -104,7 +106,8 @@ def export(dataset: Dataset, to: Target, out: str | Path, *, copy: bool = False)
     Raises
     ------
     InputError
-        If `out` is no such file or folder, or the items have no images to put into a folder.
+        If `out` is no such file or folder; for a folder, if no item is kept, the items have no
+        images, or the files of boxes changed since they were read.
     """
     out = Path(out)
     if to == "list":
@@ -140,16 +143,28 @@ def _write_table(dataset: Dataset, out: Path) -> None:
 
 
 def _write_folder(dataset: Dataset, out: Path, *, copy: bool) -> None:
-    if dataset.image_paths is None or dataset.root is None:
+    root, images = dataset.root, dataset.image_paths
+    if root is None or (images is None and not has_own_files(dataset)):
         raise InputError(Problem("dataset", "no images", "an image for each item"))
+    if not len(dataset):
+        raise InputError(Problem("dataset", "no item that fits", "one or more for a folder"))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(Problem(str(out), "something that is there", "a new or an empty folder"))
-    for path in dataset.image_paths:
-        there = out / path.relative_to(dataset.root)
+    if has_own_files(dataset):
+        files = list(part_files(dataset, out.absolute()))
+    elif dataset.format != "imagefolder":
+        files = [("items.csv", _rows(dataset).write_csv().encode())]
+    else:
+        files = []
+    for name, content in files:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(content)
+    for name in dataset.source.get("folders", ()):  # of YOLO: a data file names them
+        (out / name).mkdir(parents=True, exist_ok=True)
+    for path in images or ():
+        there = out / path.relative_to(root)
         there.parent.mkdir(parents=True, exist_ok=True)
-        _put(path, there, copy=copy)
-    if dataset.format != "imagefolder":
-        _write(out / "items.csv", _rows(dataset).write_csv().encode())
+        _put(path.resolve(), there, copy=copy)
 
 
 def _put(path: Path, there: Path, *, copy: bool) -> None:

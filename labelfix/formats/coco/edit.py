@@ -22,14 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from labelfix.formats.coco.document import Id
-    from labelfix.formats.coco.text import Member
+    from labelfix.formats.coco.text import Change, Member
     from labelfix.formats.shared import Box, Edit, Plan, Segmentation
 
 __all__ = ["Manner", "rewrite"]
 
 Span = tuple[int, int]
-Change = tuple[int, int, str]
-"""Start, end and new text of a part, one character a byte."""
 
 SAMPLE = 1000
 """Annotations looked at to see how a document writes its numbers."""
@@ -62,15 +60,10 @@ class _Named(msgspec.Struct, gc=False):
 def rewrite(data: bytes, made: Plan, manner: Manner) -> bytes:
     """Carry out corrections, leaving all other bytes of a document as they are."""
     pen = _Pen(Document(data), manner)
-    changes = sorted([*pen.edits(made.edits), *pen.list_changes(made)])
+    changes = [*pen.edits(made.edits), *pen.list_changes(made)]
     if pen.outdated:
         _warn_of_outdated(pen.outdated)
-    parts, done = [pen.document.bom], 0
-    body = pen.document.body
-    for start, end, text in changes:
-        parts += [body[done:start], text.encode("latin-1")]
-        done = end
-    return b"".join([*parts, body[done:]])
+    return pen.document.changed(changes)
 
 
 def _warn_of_outdated(ids: list[str]) -> None:
@@ -156,20 +149,10 @@ class _Pen:
             if gone or new:
                 yield (*self.document.span("annotations"), self._fresh_list(new))
             return
-        yield from self._removals(left)
+        yield from self.document.removals("annotations", left)
         if new:
             end = self._spans[-1][1]
             yield end, end, "".join(self._comma() + text for text in new)
-
-    def _removals(self, left: list[int]) -> Iterator[Change]:
-        """Every annotation that is not left, with the comma before it, or after it at the start."""
-        spans = self._spans
-        for row in range(left[0]):
-            yield spans[row][0], spans[row + 1][0], ""
-        stays = set(left)
-        for row in range(left[0] + 1, len(spans)):
-            if row not in stays:
-                yield spans[row - 1][1], spans[row][1], ""
 
     def _new(self, made: Plan) -> list[str]:
         """Text of each new annotation."""

@@ -15,9 +15,12 @@ import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Document", "Layout", "Member", "members"]
+__all__ = ["Change", "Document", "Layout", "Member", "members"]
+
+Change = tuple[int, int, str]
+"""Start, end and new text of a part, one character a byte."""
 
 BOM = b"\xef\xbb\xbf"
 
@@ -66,6 +69,27 @@ class Document:
     def text(self, span: tuple[int, int]) -> str:
         """Give a part as text, one character a byte."""
         return self.body[span[0] : span[1]].decode("latin-1")
+
+    def removals(self, name: str, left: Sequence[int]) -> Iterator[Change]:
+        """Give the changes that leave these elements of a list, each other with its comma."""
+        if not left:
+            yield (*self.span(name), "[]")
+            return
+        spans = self.elements(name)
+        for row in range(left[0]):
+            yield spans[row][0], spans[row + 1][0], ""
+        stays = set(left)
+        for row in range(left[0] + 1, len(spans)):
+            if row not in stays:
+                yield spans[row - 1][1], spans[row][1], ""
+
+    def changed(self, changes: Iterable[Change]) -> bytes:
+        """Carry changes out that do not overlap, leaving all other bytes as they are."""
+        parts, done = [self.bom], 0
+        for start, end, text in sorted(changes):
+            parts += [self.body[done:start], text.encode("latin-1")]
+            done = end
+        return b"".join([*parts, self.body[done:]])
 
     def lines(self, places: list[int]) -> list[int]:
         """Line of each place, from 1."""

@@ -126,6 +126,8 @@ def read(path: Path, options: ReadOptions) -> Dataset:
         source={
             "files": files,
             "others": other_files(data, listing),
+            "lists": tuple(listing.lists),
+            "folders": tuple(listing.folders),
             "file": data.file.absolute(),
             "base": data.base,
             "polygons": 2 * polygons > annotations.height,

@@ -25,6 +25,7 @@ __all__ = [
     "label_path",
     "list_images",
     "load_data",
+    "named_items",
     "other_files",
 ]
 
@@ -261,13 +262,12 @@ def _in_list(data: Data, place: str, split: str) -> tuple[list[Listed], list[Pro
         lines = (root / place).read_bytes().removeprefix(BOM).decode().splitlines()
     except UnicodeDecodeError as error:
         return [], [Problem(place, f"text that is not UTF-8 ({error})")]
-    beside = (root / place).parent
     found, problems = [], []
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text:
             continue
-        items = [item for base in (beside, data.base) if (item := inside(root, base / text))]
+        items = named_items(root, data.base, place, text)
         here = next((item for item in items if (root / item).is_file()), None)
         if here:
             found.append(Listed(here, split, place, number))
@@ -277,6 +277,12 @@ def _in_list(data: Data, place: str, split: str) -> tuple[list[Listed], list[Pro
             expected = f"a path inside {root}"
             problems.append(Problem(place, f"{text}, which leaves the root", expected, line=number))
     return found, problems
+
+
+def named_items(root: Path, base: Path, place: str, text: str) -> list[str]:
+    """Give the items that a line of the list at `place` can mean, the likelier one first."""
+    beside = (root / place).parent
+    return [item for folder in (beside, base) if (item := inside(root, folder / text))]
 
 
 def label_path(item_id: str) -> str:
