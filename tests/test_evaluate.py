@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from labelfix.cli import main
 from labelfix.decisions import DecisionLog, State, new_decision
 from labelfix.report.gain import gain_findings
 from labelfix.run import FindOptions, find
+from labelfix.run.dataset import read_as
 from labelfix.run.gain import GainOptions, evaluate, versions_of_run
+from labelfix.schema import BOX
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from labelfix.schema import Dataset
 
 
 @pytest.fixture
@@ -38,6 +43,7 @@ def tables(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "noisy.csv", tmp_path / "clean.csv"
 
 
+VOC_BOX = {"xmin": 2, "ymin": 3, "xmax": 20, "ymax": 30}
 ARGUMENTS = ["--id", "key", "--model", "knn", "--seeds", "2", "--draws", "50", "--quiet"]
 
 
@@ -110,6 +116,9 @@ def test_what_cannot_be_evaluated_is_said(
     call = ["evaluate", "--original", noisy, "--corrected", clean, *ARGUMENTS]
     assert main([*call, "--out", str(tmp_path)]) == 2
     assert "other files" in capsys.readouterr().err
+    here = ["evaluate", str(tmp_path / "run"), "--skip-bad", "--out", str(tmp_path / "o")]
+    assert main(here) == 2
+    assert "--skip-bad: found an option beside RUN" in capsys.readouterr().err
     assert main([*call, "--out", str(tmp_path / "o"), "--parts", "8:1"]) == 2
     assert "8:1:1" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
@@ -172,3 +181,28 @@ def test_corrected_boxes_of_a_run_are_what_applying_it_writes(
     written = read(tmp_path / "applied" / "coco.json").annotations.select(columns).sort(columns)
     assert corrected.annotations.select(columns).sort(columns).equals(written)
     assert not original.annotations.select(columns).sort(columns).equals(written)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "stages", "simulate"])
+def test_voc_files_are_evaluated_as_they_are_meant(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Continuous pixels, classes in a given order, and without what cannot be read."""
+    corners = "".join(f"<{edge}>{n}</{edge}>" for edge, n in VOC_BOX.items())
+    box = f"<object><name>cat</name><bndbox>{corners}</bndbox></object>"
+    for name, content in (("good", f"<annotation>{box}</annotation>"), ("bad", "<annotation>")):
+        (tmp_path / f"{name}.xml").write_text(content)
+        Image.new("L", (64, 48)).save(tmp_path / f"{name}.png")
+    seen: list[Dataset] = []
+
+    def keeping(*arguments: Any) -> Dataset:
+        seen.append(read_as(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr("labelfix.run.gain.read_as", keeping)
+    call = [command, "--original", str(tmp_path), "--corrected", str(tmp_path), "--skip-bad"]
+    call += ["--voc-pixels", "continuous", "--class-names", "dog", "--class-names", "cat"]
+    assert main([*call, "--out", str(tmp_path / "out")]) == 2  # auto is no detector
+    assert [one.annotations.select(BOX).row(0) for one in seen] == [(2, 3, 20, 30)] * 2
+    assert [one.class_names for one in seen] == [("dog", "cat")] * 2
+    assert [len(one.skipped) for one in seen] == [1, 1]

@@ -8,11 +8,14 @@ import os
 import shlex
 import sys
 import warnings
-from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from labelfix._version import __version__
+from labelfix.cli.names import FORMATS
 from labelfix.cli.output import Format, print_lines, print_queue
 from labelfix.cli.progress import Bars
 from labelfix.cli.words import about_run, where_next
@@ -20,20 +23,32 @@ from labelfix.errors import LabelfixError, LabelfixWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from labelfix.run import Run
 
 __all__ = [
     "FINDINGS",
+    "READING",
     "TOP_OF_SHOW",
+    "ClassNames",
+    "DatasetFormat",
+    "Features",
     "FormatOption",
+    "Groups",
+    "Id",
+    "Image",
+    "Images",
+    "Label",
     "Quiet",
+    "SkipBad",
     "Top",
+    "VocPixels",
+    "VocPixelsOption",
     "app",
     "at_work",
     "guarded",
     "print_found",
+    "to_read",
 ]
 
 P = ParamSpec("P")
@@ -91,6 +106,68 @@ def labelfix(
 ) -> None:
     """Find label errors in image datasets, fix them, and measure what the fixes were worth."""
 
+
+READING = "What to read"
+
+
+class VocPixels(StrEnum):
+    """How VOC files count; see `labelfix.read`."""
+
+    inclusive = "inclusive"
+    continuous = "continuous"
+
+
+def to_read(text: str, *names: str, metavar: str) -> Any:  # what typer.Option gives
+    """Make an option about what to read, which is off unless given."""
+    return typer.Option(
+        *names, metavar=metavar, help=text, show_default=False, rich_help_panel=READING
+    )
+
+
+DatasetFormat = Annotated[
+    str | None,
+    to_read(f"Format, instead of recognising it: {', '.join(FORMATS)}.", metavar="NAME"),
+]
+Label = Annotated[str | None, to_read("Column of given labels.", metavar="COLUMN")]
+Image = Annotated[str | None, to_read("Column of image paths.", metavar="COLUMN")]
+Id = Annotated[
+    str | None,
+    to_read("Column of item ids; tables are joined on it.", "--id", metavar="COLUMN"),
+]
+Groups = Annotated[
+    str | None,
+    to_read("Items with the same value here are held out together.", metavar="COLUMN"),
+]
+Features = Annotated[
+    list[str] | None,
+    to_read(
+        "Column that a model may learn from; repeat for more. Default: all that are left.",
+        metavar="COLUMN",
+    ),
+]
+Images = Annotated[
+    Path | None,
+    to_read("The folder that paths of images start from, where it is not found.", metavar="FOLDER"),
+]
+ClassNames = Annotated[
+    list[str] | None,
+    to_read(
+        "Of boxes in VOC files: a class; repeat for all, in order. Default: those found.",
+        metavar="NAME",
+    ),
+]
+VocPixelsOption = Annotated[
+    VocPixels,
+    typer.Option(
+        "--voc-pixels",
+        help="Whether VOC files count pixels from 1, the last one inside, or measure from 0.",
+        rich_help_panel=READING,
+    ),
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Leave out what cannot be read.", rich_help_panel=READING),
+]
 
 FormatOption = Annotated[
     Format, typer.Option("--format", help="How to list things on standard output.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import sys
 import warnings
 from pathlib import Path
@@ -10,19 +12,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labelfix.cli.base import FormatOption, Quiet  # noqa: TC001 # typer reads annotations
+from labelfix.cli.base import (
+    READING,
+    ClassNames,
+    DatasetFormat,
+    Features,
+    FormatOption,
+    Groups,
+    Id,
+    Image,
+    Images,
+    Label,
+    Quiet,
+    SkipBad,
+    VocPixels,
+    VocPixelsOption,
+    to_read,
+)
 from labelfix.cli.output import Format, print_lines, print_rows
 from labelfix.cli.progress import Bars
 from labelfix.errors import InputError, LabelfixWarning, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from labelfix.evaluate.stages import Stages
 
 __all__ = ["evaluate", "simulate", "stages"]
 
-READING, TRAINING, SPLITTING = "What to read", "Training", "The split"
+TRAINING, SPLITTING = "Training", "The split"
 
 _CELLS = {
     "metric": "metric",
@@ -48,16 +66,9 @@ _CURVE = {
 }
 
 
-def _read(text: str, *names: str, metavar: str | None = None) -> Any:  # what typer.Option gives
-    """Make an option about what to read, which is off unless given."""
+def _column(text: str, *names: str) -> Any:  # what typer.Option gives
     return typer.Option(
-        *names, metavar=metavar, help=text, show_default=False, rich_help_panel=READING
-    )
-
-
-def _column(text: str, *names: str, panel: str = SPLITTING) -> Any:  # what typer.Option gives
-    return typer.Option(
-        *names, metavar="COLUMN", help=text, show_default=False, rich_help_panel=panel
+        *names, metavar="COLUMN", help=text, show_default=False, rich_help_panel=SPLITTING
     )
 
 
@@ -71,26 +82,20 @@ Run = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", metavar="FOLDER")]
 Original = Annotated[
-    Path | None, _read("Dataset before correction, with --corrected.", metavar="PATH")
+    Path | None, to_read("Dataset before correction, with --corrected.", metavar="PATH")
 ]
-Corrected = Annotated[Path | None, _read("The same items after correction.", metavar="PATH")]
+Corrected = Annotated[Path | None, to_read("The same items after correction.", metavar="PATH")]
 AllowRemoved = Annotated[
-    bool, _read("What the corrected version lacks was removed on purpose.", "--allow-removed")
+    bool,
+    typer.Option(
+        "--allow-removed",
+        help="What the corrected version lacks was removed on purpose.",
+        rich_help_panel=READING,
+    ),
 ]
 Prefer = Annotated[
     list[str] | None,
-    _read("Reviewer whose word counts where they disagree; repeat for more.", metavar="NAME"),
-]
-DatasetFormat = Annotated[str | None, _read("Format of both.", metavar="NAME")]
-Images = Annotated[
-    Path | None,
-    _read("Folder of the images, if boxes or a table do not say where.", metavar="FOLDER"),
-]
-Label = Annotated[str | None, _column("Column of labels.", panel=READING)]
-Image = Annotated[str | None, _column("Column of image paths.", panel=READING)]
-Id = Annotated[str | None, _column("Column of item ids.", "--id", panel=READING)]
-Features = Annotated[
-    list[str] | None, _column("Column to learn from; repeat for more.", panel=READING)
+    to_read("Reviewer whose word counts where they disagree; repeat for more.", metavar="NAME"),
 ]
 Model = Annotated[str, typer.Option(metavar="NAME", help="As for find.", rich_help_panel=TRAINING)]
 Seeds = Annotated[
@@ -106,7 +111,6 @@ Parts = Annotated[
     str,
     typer.Option(metavar="A:B:C", help="Training, validation, test.", rich_help_panel=SPLITTING),
 ]
-Groups = Annotated[str | None, _column("Items that stay together.")]
 Sources = Annotated[str | None, _column("Where items come from: each source is split apart.")]
 Given = Annotated[str | None, _column("Column that says train, val or test already.", "--split")]
 Resplit = Annotated[
@@ -140,26 +144,50 @@ Draws = Annotated[int, typer.Option(min=1, help="Bootstrap draws.")]
 Level = Annotated[float, typer.Option(help="Of the intervals.")]
 
 
-def evaluate(
-    context: typer.Context,
-    run: Run = None,
+def _measuring(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `_options` but those named; it gets them as `options`."""
+
+    def extend(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True)
+        shared = inspect.signature(_options, eval_str=True).parameters
+        added = {name: shared[name] for name in shared if name not in without}
+
+        @functools.wraps(command)
+        def extended(**given: Any) -> None:
+            options = _options(**{name: given.pop(name) for name in added})
+            command(options=options, **given)
+
+        first, *rest = (one for name, one in own.parameters.items() if name != "options")
+        parameters = [first, *added.values(), *rest]
+        all_alike = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+        vars(extended)["__signature__"] = own.replace(parameters=all_alike)  # which typer reads
+        extended.__annotations__ = {}
+        return extended
+
+    return extend
+
+
+def _options(
     *,
-    out: Out,
+    run: Run = None,
     original: Original = None,
     corrected: Corrected = None,
     allow_removed: AllowRemoved = False,
     prefer: Prefer = None,
     dataset_format: DatasetFormat = None,
-    images: Images = None,
     label: Label = None,
     image: Image = None,
     id_column: Id = None,
+    groups: Groups = None,
     features: Features = None,
+    images: Images = None,
+    class_names: ClassNames = None,
+    voc_pixels: VocPixelsOption = VocPixels.inclusive,
+    skip_bad: SkipBad = False,
     model: Model = "auto",
     seeds: Seeds = 5,
     jobs: Jobs = None,
     parts: Parts = "8:1:1",
-    groups: Groups = None,
     sources: Sources = None,
     split: Given = None,
     resplit: Resplit = False,
@@ -168,6 +196,47 @@ def evaluate(
     seed: Seed = 0,
     draws: Draws = 1000,
     level: Level = 0.95,
+) -> Any:  # GainOptions, as above
+    """Gather the options that the commands here share."""
+    from labelfix.run.gain import GainOptions
+
+    return GainOptions(
+        run=_text(run),
+        original=_text(original),
+        corrected=_text(corrected),
+        allow_removed=allow_removed,
+        prefer=tuple(prefer or ()),
+        dataset_format=dataset_format,
+        label=label,
+        image=image,
+        id=id_column,
+        groups=groups,
+        features=None if features is None else tuple(features),
+        images=_text(images),
+        class_names=None if class_names is None else tuple(class_names),
+        voc_pixels=voc_pixels.value,
+        skip_bad=skip_bad,
+        model=model,
+        seeds=seeds,
+        jobs=jobs,
+        parts=_parts(parts),
+        sources=sources,
+        given=split,
+        resplit=resplit,
+        duplicates=None if duplicates < 0 else duplicates,
+        force=force,
+        seed=seed,
+        draws=draws,
+        level=level,
+    )
+
+
+@_measuring()
+def evaluate(
+    context: typer.Context,
+    *,
+    options: Any,  # GainOptions, which is dear to import
+    out: Out,
     form: FormatOption = Format.table,
     quiet: Quiet = False,
 ) -> None:
@@ -175,7 +244,6 @@ def evaluate(
     from labelfix.report.gain import gain_findings
     from labelfix.run.gain import evaluate as measure
 
-    options = _options(**_without(locals(), "context", "out", "form", "quiet"))
     with _at_work(quiet=quiet) as bars:
         gain = measure(options, out, command=context.obj, progress=bars)
     if not quiet:
@@ -188,56 +256,33 @@ def evaluate(
         print_lines(*gain_findings(gain), f"All of it: {out / 'gain.md'}")
 
 
+@_measuring()
 def stages(
     context: typer.Context,
-    run: Run = None,
     *,
+    options: Any,  # GainOptions, which is dear to import
     out: Out,
     at: Annotated[
         str, typer.Option(metavar="P,P,…", help="Per cent of the items that are cleaned.")
     ] = "0,25,50,65,75,85,90,100",
-    original: Original = None,
-    corrected: Corrected = None,
-    allow_removed: AllowRemoved = False,
-    prefer: Prefer = None,
-    dataset_format: DatasetFormat = None,
-    images: Images = None,
-    label: Label = None,
-    image: Image = None,
-    id_column: Id = None,
-    features: Features = None,
-    model: Model = "auto",
-    seeds: Seeds = 5,
-    jobs: Jobs = None,
-    parts: Parts = "8:1:1",
-    groups: Groups = None,
-    sources: Sources = None,
-    split: Given = None,
-    resplit: Resplit = False,
-    duplicates: Duplicates = 10,
-    force: Force = False,
-    seed: Seed = 0,
-    draws: Draws = 1000,
-    level: Level = 0.95,
     form: FormatOption = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Train and test while a growing share is cleaned: by queue, as reviewed, and by chance."""
     from labelfix.run.stages import stages as measure
 
-    options = _options(**_without(locals(), "context", "out", "at", "form", "quiet"))
     with _at_work(quiet=quiet) as bars:
         shares = [one / 100 for one in _numbers(at, "--at")]
         found = measure(options, shares, out, command=context.obj, progress=bars)
     _print(found, form, out / "stages.md", quiet=quiet)
 
 
+@_measuring("run", "prefer", "resplit")
 def simulate(
     context: typer.Context,
     *,
+    options: Any,  # GainOptions, which is dear to import
     out: Out,
-    original: Original = None,
-    corrected: Corrected = None,
     decisions: Annotated[
         str, typer.Option(metavar="N,N,…", help="Labels that the reviewer looks at.")
     ] = "100,200,300",
@@ -253,33 +298,12 @@ def simulate(
             rich_help_panel=TRAINING,
         ),
     ] = None,
-    allow_removed: AllowRemoved = False,
-    dataset_format: DatasetFormat = None,
-    images: Images = None,
-    label: Label = None,
-    image: Image = None,
-    id_column: Id = None,
-    features: Features = None,
-    model: Model = "auto",
-    seeds: Seeds = 5,
-    jobs: Jobs = None,
-    parts: Parts = "8:1:1",
-    groups: Groups = None,
-    sources: Sources = None,
-    split: Given = None,
-    duplicates: Duplicates = 10,
-    force: Force = False,
-    seed: Seed = 0,
-    draws: Draws = 1000,
-    level: Level = 0.95,
     form: FormatOption = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Play a reviewer against known truth: our queue beside cleanlab's and chance."""
     from labelfix.run.stages import simulate as play
 
-    others = ("context", "out", "decisions", "error_rate", "queue_model", "form", "quiet")
-    options = _options(**_without(locals(), *others))
     with _at_work(quiet=quiet) as bars:
         found = play(
             options,
@@ -291,25 +315,6 @@ def simulate(
             progress=bars,
         )
     _print(found, form, out / "simulation.md", quiet=quiet)
-
-
-def _without(names: dict[str, Any], *others: str) -> dict[str, Any]:
-    """Give the arguments of a command that are options of what to measure."""
-    imported = {"gain_findings", "measure", "play", "others"}
-    return {name: one for name, one in names.items() if name not in {*others, *imported}}
-
-
-def _options(**given: Any) -> Any:  # GainOptions, which is dear to import
-    from labelfix.run.gain import GainOptions
-
-    for name in ("run", "original", "corrected", "images"):
-        given[name] = None if given.get(name) is None else str(given[name])
-    given["prefer"] = tuple(given.get("prefer") or ())
-    given["features"] = None if given["features"] is None else tuple(given["features"])
-    given["parts"] = _parts(given["parts"])
-    given["duplicates"] = None if given["duplicates"] < 0 else given["duplicates"]
-    given["id"], given["given"] = given.pop("id_column"), given.pop("split")
-    return GainOptions(**given)
 
 
 @contextlib.contextmanager
@@ -330,6 +335,10 @@ def _print(found: Stages, form: Format, page: Path, *, quiet: bool) -> None:
         rows = accuracy.join(found.counts.drop("share"), on=["order", "decisions"])
         print_rows(rows, form, _CURVE)
         print_lines(f"Tested on corrected labels. All of it: {page}")
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _parts(text: str) -> tuple[int, int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path  # noqa: TC003 # typer reads annotations
 from typing import Annotated
 
@@ -12,11 +11,23 @@ import typer
 from labelfix.cli.base import (
     FINDINGS,
     TOP_OF_SHOW,
+    ClassNames,
+    DatasetFormat,
+    Features,
     FormatOption,
+    Groups,
+    Id,
+    Image,
+    Images,
+    Label,
     Quiet,
+    SkipBad,
     Top,
+    VocPixels,
+    VocPixelsOption,
     at_work,
     print_found,
+    to_read,
 )
 from labelfix.cli.names import (
     BOX_KINDS,
@@ -24,7 +35,6 @@ from labelfix.cli.names import (
     CLASSIFIERS,
     ENGINES,
     FEATURES,
-    FORMATS,
     KINDS,
     RULES,
     SCORES,
@@ -34,18 +44,10 @@ from labelfix.cli.words import about_run, where_next
 
 __all__ = ["find", "show"]
 
-READING = "What to read"
 PREDICTING = "Predictions"
 SCORING = "Scoring"
 
 IMAGE_COLUMNS = {"item_id": "image", "quality": "quality", "boxes": "boxes", "flagged": "flagged"}
-
-
-class VocPixels(StrEnum):
-    """How VOC files count; see `labelfix.read`."""
-
-    inclusive = "inclusive"
-    continuous = "continuous"
 
 
 def find(
@@ -65,136 +67,52 @@ def find(
     ],
     labels: Annotated[
         Path | None,
-        typer.Option(
+        to_read(
+            "Given labels (.npy, .csv, .parquet), with --pred-probs in place of PATH.",
             metavar="FILE",
-            help="Given labels (.npy, .csv, .parquet), with --pred-probs in place of PATH.",
-            show_default=False,
-            rich_help_panel=READING,
         ),
     ] = None,
     pred_probs: Annotated[
         list[Path] | None,
-        typer.Option(
+        to_read(
+            "Out-of-fold probabilities (.npy, .npz, .csv, .parquet). Repeat for an ensemble.",
             metavar="FILE",
-            help="Out-of-fold probabilities (.npy, .npz, .csv, .parquet). Repeat for an ensemble.",
-            show_default=False,
-            rich_help_panel=READING,
         ),
     ] = None,
     dynamics: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="What labelfix.training.Tracker saved of a training: in place of a model, or "
+        to_read(
+            "What labelfix.training.Tracker saved of a training: in place of a model, or "
             "joined with --pred-probs, or with a --model other than auto.",
-            show_default=False,
-            rich_help_panel=READING,
+            metavar="FILE",
         ),
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Of boxes, in place of --model: COCO results (.json), a folder of YOLO text files "
+        to_read(
+            "Of boxes, in place of --model: COCO results (.json), a folder of YOLO text files "
             "with confidences, or a table.",
-            show_default=False,
-            rich_help_panel=READING,
+            metavar="FILE",
         ),
     ] = None,
     class_map: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FILE",
-            help="The dataset's class for each class of the predictions, where they differ: JSON, "
+        to_read(
+            "The dataset's class for each class of the predictions, where they differ: JSON, "
             "YAML, CSV, or NAME=NAME; NAME= leaves a class out. Repeat for more.",
-            show_default=False,
-            rich_help_panel=READING,
+            metavar="FILE",
         ),
     ] = None,
-    dataset_format: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"Format of PATH, instead of recognising it: {', '.join(FORMATS)}.",
-            show_default=False,
-            rich_help_panel=READING,
-        ),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of given labels.",
-            show_default=False,
-            rich_help_panel=READING,
-        ),
-    ] = None,
-    image: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of image paths.",
-            show_default=False,
-            rich_help_panel=READING,
-        ),
-    ] = None,
-    id_column: Annotated[
-        str | None,
-        typer.Option(
-            "--id",
-            metavar="COLUMN",
-            help="Column of item ids; labels and predictions are joined on it.",
-            show_default=False,
-            rich_help_panel=READING,
-        ),
-    ] = None,
-    groups: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Items with the same value here are held out together.",
-            show_default=False,
-            rich_help_panel=READING,
-        ),
-    ] = None,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column that a model may learn from; repeat for more. Default: all that are left.",
-            show_default=False,
-            rich_help_panel=READING,
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Of boxes: the folder that paths of images start from, where it is not found.",
-            show_default=False,
-            rich_help_panel=READING,
-        ),
-    ] = None,
-    class_names: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Of boxes in VOC files: a class; repeat for all, in order. Default: those found.",
-            show_default=False,
-            rich_help_panel=READING,
-        ),
-    ] = None,
-    voc_pixels: Annotated[
-        VocPixels,
-        typer.Option(
-            help="Whether VOC files count pixels from 1, the last one inside, or measure from 0.",
-            rich_help_panel=READING,
-        ),
-    ] = VocPixels.inclusive,
-    skip_bad: Annotated[
-        bool,
-        typer.Option("--skip-bad", help="Leave out what cannot be read.", rich_help_panel=READING),
-    ] = False,
+    dataset_format: DatasetFormat = None,
+    label: Label = None,
+    image: Image = None,
+    id_column: Id = None,
+    groups: Groups = None,
+    features: Features = None,
+    images: Images = None,
+    class_names: ClassNames = None,
+    voc_pixels: VocPixelsOption = VocPixels.inclusive,
+    skip_bad: SkipBad = False,
     model: Annotated[
         str,
         typer.Option(

@@ -1,10 +1,10 @@
-"""The dataset of a run, read again from where it is."""
+"""Datasets as commands read them, and that of a run read again from where it is."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labelfix.errors import InputError, Problem
 
@@ -12,10 +12,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from labelfix.run.directory import Run
-    from labelfix.run.record import RunRecord
+    from labelfix.run.record import Reading, RunRecord
     from labelfix.schema import Dataset
 
-__all__ = ["as_it_was", "read_again", "where"]
+__all__ = ["as_it_was", "read_again", "read_as", "where"]
+
+
+def read_as(
+    path: str | Path,
+    options: Reading,
+    progress: Callable[[str, int, int], None] | None = None,
+    **changed: Any,
+) -> Dataset:
+    """Read a dataset with the options of a command.
+
+    Parameters
+    ----------
+    path
+        What to read.
+    options
+        How to read it.
+    progress
+        Called as `progress(what, done, total)`.
+    changed
+        Arguments of `labelfix.read` that are not as in `options`.
+
+    Raises
+    ------
+    InputError
+        As `labelfix.read`.
+    """
+    from labelfix.formats import read
+
+    arguments: dict[str, Any] = {
+        "format": options.dataset_format,
+        "label": options.label,
+        "image": options.image,
+        "id": options.id,
+        "group": options.groups,
+        "features": options.features,
+        "images": options.images,
+        "class_names": options.class_names,
+        "voc_pixels": options.voc_pixels,
+        "skip_bad": options.skip_bad,
+    }
+    return read(path, **arguments | changed, progress=progress)
 
 
 def read_again(
@@ -40,22 +81,13 @@ def read_again(
     InputError
         If it is not there, saying where it was looked for; if the run was on arrays; as `read`.
     """
-    from labelfix.formats import read
-
     options = run.info.options
-    return read(
+    return read_as(
         where(run.info, root),
+        options,
+        progress,
         format=options.dataset_format if options.path is not None else "table",
-        label=options.label,
-        image=options.image,
-        id=options.id,
-        group=options.groups,
-        features=options.features,
         images=_images(run.info, root),
-        class_names=options.class_names,
-        voc_pixels=options.voc_pixels,
-        skip_bad=options.skip_bad,
-        progress=progress,
     )
 
 

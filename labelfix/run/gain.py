@@ -11,8 +11,9 @@ import msgspec
 from labelfix._version import __version__
 from labelfix.atomic import replacing
 from labelfix.errors import InputError, Problem, RunError
+from labelfix.run.dataset import as_it_was, read_again, read_as
 from labelfix.run.directory import SCHEMA_VERSION, open_run
-from labelfix.run.record import encode, versions
+from labelfix.run.record import Reading, encode, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,8 +41,10 @@ __all__ = [
 RECORD, PAGE, CHART, STORE = "gain.json", "gain.md", "gain.svg", "trainings"
 
 
-class GainOptions(msgspec.Struct, frozen=True, kw_only=True):
+class GainOptions(Reading, frozen=True, kw_only=True):
     """Everything a user can choose, as gain.json keeps it. The command line has the same names.
+
+    How to read both versions is inherited from `Reading`; with `run` it is that of the run.
 
     Parameters
     ----------
@@ -51,11 +54,9 @@ class GainOptions(msgspec.Struct, frozen=True, kw_only=True):
         Two versions of one dataset.
     prefer
         Reviewers whose word counts where they disagree, with `run`.
-    dataset_format, images, label, image, id, features
-        How to read, as for `find`.
     model, seeds, resplit, allow_removed, draws, level, jobs
         As in `labelfix.measure_gain`.
-    parts, groups, sources, given, duplicates, force, seed
+    parts, sources, given, duplicates, force, seed
         As in `labelfix.Split`.
     """
 
@@ -63,12 +64,6 @@ class GainOptions(msgspec.Struct, frozen=True, kw_only=True):
     original: str | None = None
     corrected: str | None = None
     prefer: tuple[str, ...] = ()
-    dataset_format: str | None = None
-    images: str | None = None
-    label: str | None = None
-    image: str | None = None
-    id: str | None = None
-    features: tuple[str, ...] | None = None
     model: str = "auto"
     seeds: int = 5
     resplit: bool = False
@@ -77,7 +72,6 @@ class GainOptions(msgspec.Struct, frozen=True, kw_only=True):
     level: float = 0.95
     jobs: int | None = None
     parts: tuple[int, int, int] = (8, 1, 1)
-    groups: str | None = None
     sources: str | None = None
     given: str | None = None
     duplicates: int | None = 10
@@ -166,7 +160,6 @@ def versions_of_run(run: Run, prefer: Sequence[str] = ()) -> tuple[Dataset, Data
         If the dataset is not where it was.
     """
     from labelfix.run.applying import corrections_of
-    from labelfix.run.dataset import as_it_was, read_again
 
     made = corrections_of(run, prefer)
     original = as_it_was(run, read_again(run))
@@ -246,29 +239,29 @@ def read_versions(
         As `evaluate`.
     """
     if options.run is not None and options.original is None and options.corrected is None:
+        _refuse_reading(options)
         run = open_run(options.run)
         return *versions_of_run(run, options.prefer), tuple(one.name for one in run.info.models)
     if options.run is None and options.original is not None and options.corrected is not None:
-        from labelfix.formats import read
-
         original, corrected = (
-            read(
-                path,
-                format=options.dataset_format,
-                label=options.label,
-                image=options.image,
-                id=options.id,
-                group=options.groups,
-                features=options.features,
-                images=options.images,
-                progress=progress,
-            )
-            for path in (options.original, options.corrected)
+            read_as(path, options, progress) for path in (options.original, options.corrected)
         )
         return original, corrected, _who_suggested(Path(options.corrected))
     raise InputError(
         Problem("what to evaluate", "neither or both", "RUN, or --original and --corrected")
     )
+
+
+def _refuse_reading(options: GainOptions) -> None:
+    """Refuse options that would do nothing: a run is read as it was read before."""
+    usual = Reading()
+    problems = [
+        Problem(f"--{name.replace('_', '-')}", "an option beside RUN", "none: the run has its own")
+        for name in usual.__struct_fields__
+        if getattr(options, name) != getattr(usual, name)
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def _who_suggested(corrected: Path) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import msgspec
 
 from labelfix._version import __version__
 from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.run.dataset import read_as
 from labelfix.run.directory import (
     SCHEMA_VERSION,
     Run,
@@ -164,7 +165,7 @@ def _read(
     """
     path, labels, pred_probs = options.path, options.labels, options.pred_probs
     if path is not None and labels is None and not pred_probs:
-        dataset = _read_dataset(path, options, progress)
+        dataset = read_as(path, options, progress)
         if not dataset.has_boxes:
             return dataset, None
         from labelfix.run.boxes import decodable, read_predictions
@@ -209,25 +210,6 @@ def _refuse_choices_of_files(options: FindOptions) -> None:
     ]
     if problems:
         raise InputError(problems)
-
-
-def _read_dataset(path: str, options: FindOptions, progress: Progress | None) -> Dataset:
-    from labelfix.formats import read
-
-    return read(
-        path,
-        format=options.dataset_format,
-        label=options.label,
-        image=options.image,
-        id=options.id,
-        group=options.groups,
-        features=options.features,
-        images=options.images,
-        class_names=options.class_names,
-        voc_pixels=options.voc_pixels,
-        skip_bad=options.skip_bad,
-        progress=progress,
-    )
 
 
 def _record(

@@ -18,6 +18,7 @@ __all__ = [
     "FindOptions",
     "Findings",
     "ModelRecord",
+    "Reading",
     "RunRecord",
     "Strategy",
     "encode",
@@ -25,8 +26,41 @@ __all__ = [
 ]
 
 
-class FindOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a dataset is read: options of all commands that read one, under the same names.
+
+    Parameters
+    ----------
+    dataset_format
+        Its format; None to recognise it.
+    label, image, id
+        Columns of a table; None to recognise them.
+    groups
+        Column of items that are held out together.
+    features
+        Columns a model may learn from; None for all that are left.
+    images, class_names, voc_pixels
+        Of boxes, as in `labelfix.read`.
+    skip_bad
+        Go on without what cannot be read.
+    """
+
+    dataset_format: str | None = None
+    label: str | None = None
+    image: str | None = None
+    id: str | None = None
+    groups: str | None = None
+    features: tuple[str, ...] | None = None
+    images: str | None = None
+    class_names: tuple[str, ...] | None = None
+    voc_pixels: Literal["inclusive", "continuous"] = "inclusive"
+    skip_bad: bool = False
+
+
+class FindOptions(Reading, frozen=True, kw_only=True):
     """Everything a user can choose, as run.json keeps it. The command line has the same names.
+
+    How to read is inherited from `Reading`.
 
     Parameters
     ----------
@@ -40,18 +74,6 @@ class FindOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False
     predictions, class_map
         Ready-made predictions of boxes, and what their classes are called in the dataset, as in
         `labelfix.formats.detections.read_box_predictions`.
-    dataset_format
-        Format of `path`; None to recognise it.
-    label, image, id
-        Columns of a table; None to recognise them.
-    groups
-        Column of items that are held out together.
-    features
-        Columns a model may learn from; None for all that are left.
-    images, class_names, voc_pixels
-        Of boxes, as in `labelfix.read`.
-    skip_bad
-        Go on without what cannot be read.
     model, folds, duplicates, seed, jobs
         As in `labelfix.out_of_fold`.
     train
@@ -66,16 +88,6 @@ class FindOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False
     dynamics: str | None = None
     predictions: str | None = None
     class_map: tuple[str, ...] = ()
-    dataset_format: str | None = None
-    label: str | None = None
-    image: str | None = None
-    id: str | None = None
-    groups: str | None = None
-    features: tuple[str, ...] | None = None
-    images: str | None = None
-    class_names: tuple[str, ...] | None = None
-    voc_pixels: Literal["inclusive", "continuous"] = "inclusive"
-    skip_bad: bool = False
     model: str = "auto"
     train: bool = True
     folds: int = 5
