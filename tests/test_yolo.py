@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import labelfix
-from labelfix.formats import shared, yolo
+from labelfix.formats import files, numbers, oddities, yolo
 from labelfix.formats.yolo import data as yolo_data
 from labelfix.schema import BOX, CORRECTIONS, Dataset
 
@@ -778,5 +778,5 @@ def test_coco128_corrected_and_back(coco128: Path, tmp_path: Path) -> None:
 
 
 def test_the_examples_run() -> None:
-    for module in (shared, yolo, yolo_data):
+    for module in (files, numbers, oddities, yolo, yolo_data):
         assert doctest.testmod(module).failed == 0

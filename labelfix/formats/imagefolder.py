@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.formats.shared import plan_labels
+from labelfix.formats.edits import plan_labels
 from labelfix.formats.tablefile import is_table
 from labelfix.images import has_image_name, probe
 from labelfix.schema import Dataset

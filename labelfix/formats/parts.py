@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from labelfix.formats.shared import read_as_was
+from labelfix.formats.files import read_as_was
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,8 @@ import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.formats.shared import digest, patch_files, plan_labels
+from labelfix.formats.edits import plan_labels
+from labelfix.formats.files import digest, patch_files
 from labelfix.formats.tableedit import TableChange, rewrite
 from labelfix.formats.tablefile import TableFile, is_table, open_table
 from labelfix.images import has_image_name, probe
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelfix.formats import ReadOptions
-    from labelfix.formats.shared import Segmentation
+    from labelfix.formats.edits import Segmentation
 
 __all__ = [
     "ID_NAMES",

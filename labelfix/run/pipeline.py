@@ -259,7 +259,7 @@ def _odd_boxes(dataset: Dataset) -> dict[str, dict[str, str]]:
     """List what the warning of odd boxes names but a few of."""
     if not dataset.has_boxes:
         return {}
-    from labelfix.formats.shared import odd_boxes
+    from labelfix.formats.oddities import odd_boxes
 
     listed: dict[str, dict[str, str]] = {}
     for name, item, oddity in odd_boxes(dataset.items, dataset.annotations).iter_rows():

@@ -30,17 +30,10 @@ from labelfix.boxes import COCO
 from labelfix.errors import LabelfixWarning, Problem
 from labelfix.formats.coco.document import parse
 from labelfix.formats.coco.edit import Manner, rewrite
-from labelfix.formats.shared import (
-    broken_images,
-    digest,
-    inside,
-    keep_or_raise,
-    lowest_common,
-    name_classes,
-    patch_files,
-    plan,
-    warn_of_odd_boxes,
-)
+from labelfix.formats.edits import plan
+from labelfix.formats.files import digest, inside, lowest_common, patch_files
+from labelfix.formats.imagefiles import broken_images
+from labelfix.formats.oddities import keep_or_raise, name_classes, warn_of_odd_boxes
 from labelfix.schema import BOX, Dataset
 
 if TYPE_CHECKING:
@@ -51,7 +44,7 @@ if TYPE_CHECKING:
 
     from labelfix.formats import ReadOptions
     from labelfix.formats.coco.document import Annotation, Category, Id, Image, Parsed
-    from labelfix.formats.shared import Segmentation
+    from labelfix.formats.edits import Segmentation
 
 __all__ = ["patched", "read", "recognises"]
 

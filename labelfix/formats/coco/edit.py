@@ -15,7 +15,7 @@ import msgspec
 from labelfix.boxes import COCO
 from labelfix.errors import LabelfixWarning
 from labelfix.formats.coco.text import Document, Layout, members
-from labelfix.formats.shared import NumberStyle
+from labelfix.formats.numbers import NumberStyle
 from labelfix.text import count
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from labelfix.formats.coco.document import Id
     from labelfix.formats.coco.text import Change, Member
-    from labelfix.formats.shared import Box, Edit, Plan, Segmentation
+    from labelfix.formats.edits import Box, Edit, Plan, Segmentation
 
 __all__ = ["Manner", "rewrite"]
 

@@ -16,7 +16,7 @@ import polars as pl
 from labelfix.boxes import YOLO
 from labelfix.errors import InputError, Problem
 from labelfix.formats.detections.found import Found, Images
-from labelfix.formats.shared import shown_size
+from labelfix.formats.imagefiles import shown_size
 from labelfix.formats.yolo.data import label_path
 from labelfix.formats.yolo.rows import POLYGON, split_rows
 from labelfix.schema import BOX

@@ -27,18 +27,11 @@ import polars as pl
 
 from labelfix.boxes import VOC, VOC_CONTINUOUS
 from labelfix.errors import LabelfixWarning, Problem
-from labelfix.formats.shared import (
-    NumberStyle,
-    broken_images,
-    digest,
-    inside,
-    keep_or_raise,
-    lowest_common,
-    patch_files,
-    plan,
-    shown_size,
-    warn_of_odd_boxes,
-)
+from labelfix.formats.edits import plan
+from labelfix.formats.files import digest, inside, lowest_common, patch_files
+from labelfix.formats.imagefiles import broken_images, shown_size
+from labelfix.formats.numbers import NumberStyle
+from labelfix.formats.oddities import keep_or_raise, warn_of_odd_boxes
 from labelfix.formats.voc.edit import CORNERS, Manner, rewrite
 from labelfix.formats.voc.xml import Element, XmlDocument, XmlError
 from labelfix.images import SUFFIXES
@@ -48,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from labelfix.formats import ReadOptions
-    from labelfix.formats.shared import Edit, Segmentation
+    from labelfix.formats.edits import Edit, Segmentation
 
 __all__ = ["patched", "read", "recognises"]
 

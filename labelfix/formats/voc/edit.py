@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from labelfix.boxes import Convention
-    from labelfix.formats.shared import Box, Edit, NumberStyle
+    from labelfix.formats.edits import Box, Edit
+    from labelfix.formats.numbers import NumberStyle
     from labelfix.formats.voc.xml import Change
 
 __all__ = ["CORNERS", "Manner", "rewrite"]

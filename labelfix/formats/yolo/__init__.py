@@ -30,15 +30,11 @@ import polars as pl
 
 from labelfix.boxes import YOLO
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.formats.shared import (
-    NumberStyle,
-    digest,
-    keep_or_raise,
-    patch_files,
-    plan,
-    shown_size,
-    warn_of_odd_boxes,
-)
+from labelfix.formats.edits import plan
+from labelfix.formats.files import digest, patch_files
+from labelfix.formats.imagefiles import shown_size
+from labelfix.formats.numbers import NumberStyle
+from labelfix.formats.oddities import keep_or_raise, warn_of_odd_boxes
 from labelfix.formats.yolo.data import (
     Data,
     Listed,
@@ -55,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from labelfix.formats import ReadOptions
-    from labelfix.formats.shared import Edit, Plan, Segmentation
+    from labelfix.formats.edits import Edit, Plan, Segmentation
 
 __all__ = ["patched", "read", "recognises"]
 

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.formats.shared import digest, inside, name_classes
+from labelfix.formats.files import digest, inside
+from labelfix.formats.oddities import name_classes
 from labelfix.images import SUFFIXES
 from labelfix.text import count
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.formats.shared import inside
+from labelfix.formats.files import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

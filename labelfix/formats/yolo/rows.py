@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelfix.formats.shared import Box, Edit, NumberStyle, Segmentation
+    from labelfix.formats.edits import Box, Edit, Segmentation
+    from labelfix.formats.numbers import NumberStyle
 
 __all__ = ["POLYGON", "Change", "Manner", "coordinates", "parse", "rewrite", "split_rows"]
 
