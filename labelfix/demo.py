@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelfix.evaluate.tables import Gain
-    from labelfix.run import Progress
+    from labelfix.progress import Progress
 
 __all__ = ["BUDGET", "MODEL", "RATE", "Demo", "make_digits", "run_demo"]
 

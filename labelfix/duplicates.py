@@ -29,10 +29,12 @@ from labelfix.errors import InputError, LabelfixWarning, Problem
 from labelfix.images import load, shrink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
+
+    from labelfix.progress import Progress
 
     Floats = NDArray[np.floating[Any]]
     Integers = NDArray[np.integer[Any]]
@@ -57,7 +59,7 @@ def duplicate_groups(
     threshold: int = 10,
     tolerance: float = 0.5,
     shade: float = 0.25,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.int64]:
     """Give images that are copies of each other, or nearly, the same number.
 
@@ -182,7 +184,7 @@ class _Prints:
 
 def _prints(
     images: Sequence[Path] | NDArray[np.uint8],
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> _Prints:
     """Decode and reduce all images, some at a time; hear of every broken one."""
     parts: list[_Prints] = []
@@ -253,7 +255,7 @@ def _blur(images: Floats) -> Floats:
 
 
 def _proposed(
-    codes: NDArray[np.uint64], threshold: int, progress: Callable[[str, int, int], None] | None
+    codes: NDArray[np.uint64], threshold: int, progress: Progress | None
 ) -> Iterator[Integers]:
     """Give each pair of codes that differ in `threshold` bits or fewer once, as (m, 2) blocks."""
     flips = np.flatnonzero(np.bitwise_count(np.arange(1 << 16)) <= threshold // 4)

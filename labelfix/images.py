@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from labelfix.progress import Progress
+
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
@@ -89,7 +91,7 @@ def probe(
     *,
     decode: bool = True,
     max_pixels: int = MAX_PIXELS,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[NDArray[np.int32], dict[int, Problem]]:
     """Find the size of each image, and every image that cannot be used.
 
@@ -140,7 +142,7 @@ def load(
     fit: Fit = "pad",
     fill: int = 255,
     max_pixels: int = MAX_PIXELS,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
     """Decode images into one array of squares.
 
@@ -197,7 +199,7 @@ def measure(
     *,
     size: int = 512,
     max_pixels: int = MAX_PIXELS,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Find what light and focus images have.
 
@@ -428,7 +430,7 @@ def _each(
     work: Callable[[int], None],
     paths: Sequence[Path],
     what: str,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> dict[int, Problem]:
     """Call `work` with every row, in threads; give back what went wrong, by row."""
     problems: dict[int, Problem] = {}

@@ -18,13 +18,12 @@ from labelfix.errors import InputError, LabelfixWarning, Problem
 from labelfix.folds import assign_folds, merge_groups, stratify_by_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
-
-    Progress = Callable[[str, int, int], None]
 
 __all__ = ["PARTS", "Split", "leaking", "split_items"]
 

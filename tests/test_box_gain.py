@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from labelfix.predict.detect.models import DetectJob, Scenes
-    from labelfix.predict.models import Progress
+    from labelfix.progress import Progress
 
 SPLIT = Split((1, 0, 1), duplicates=None)
 

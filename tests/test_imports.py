@@ -14,7 +14,7 @@ import labelfix
 PACKAGE = Path(labelfix.__file__).parent
 
 LAYERS = [
-    {"_version", "atomic", "errors", "schema", "text"},
+    {"_version", "atomic", "errors", "progress", "schema", "text"},
     {
         "boxes",
         "decisions",

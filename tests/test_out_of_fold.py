@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelfix.predict.models import Progress
+    from labelfix.progress import Progress
 
 
 def dataset(

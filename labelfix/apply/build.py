@@ -31,9 +31,10 @@ from labelfix.schema import SCHEMA_VERSION
 from labelfix.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from labelfix.apply.work import Work
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["Applied", "apply_corrections", "record_of", "warn_of_empty_classes"]
@@ -120,7 +121,7 @@ def apply_corrections(
     choices: Choices | None = None,
     skip_conflicts: bool = False,
     run: str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Applied:
     r"""Write a corrected dataset into a new folder, in its own format.
 
@@ -316,7 +317,7 @@ def _target(work: Work) -> pl.DataFrame:
     return work.carried.drop_nulls("target")
 
 
-def _carry(folder: Path, work: Work, progress: Callable[[str, int, int], None] | None) -> int:
+def _carry(folder: Path, work: Work, progress: Progress | None) -> int:
     """Link or copy what stays as it is; give how many had to be copied."""
     rows = _target(work)
     made: set[str] = set()

@@ -25,11 +25,12 @@ from labelfix.atomic import is_temporary, replacing
 from labelfix.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     import polars as pl
 
     from labelfix.apply.work import Work
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["apply_in_place", "digest_of", "prune", "replace_file"]
@@ -45,7 +46,7 @@ def apply_in_place(
     choices: Choices | None = None,
     skip_conflicts: bool = False,
     run: str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Applied:
     """Correct a dataset where it is, after copying every file that changes.
 
@@ -240,7 +241,7 @@ def _carry_out(
     folder: Path,
     record: Record,
     new: Mapping[str, bytes],
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
     total = len(new) + len(record.moved) + len(record.excluded)
     steps = itertools.count(1)

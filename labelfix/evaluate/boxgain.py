@@ -34,16 +34,17 @@ from labelfix.schema import BOX
 from labelfix.splits import PARTS, TEST, TRAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
     from labelfix.splits import Split
 
     Floats = NDArray[np.float64]
-    Progress = Callable[[str, int, int], None]
+    Progress = Progress
 
 __all__ = ["BoxPair", "BoxScores", "measure_box_gain", "pair_boxes", "train_detectors"]
 

@@ -20,9 +20,11 @@ from labelfix.evaluate.statistics import redraw
 from labelfix.schema import CLASS_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from labelfix.progress import Progress
 
 __all__ = ["DROPS", "Comparison", "Drop", "LabelSets", "compare_models", "error_kinds"]
 
@@ -199,7 +201,7 @@ def compare_models(
     level: float = 0.95,
     seed: int = 0,
     any_class_order: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Score many models under several versions of the same labels.
 
@@ -400,7 +402,7 @@ def _cells(
     variants: Sequence[_Variant],
     draws: int,
     seed: int,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> list[_Cell]:
     listed = list(tops.values())
     five = np.array([i for i, top in enumerate(listed) if top.shape[1] >= 5], np.int64)
@@ -423,7 +425,7 @@ def _redraw(
     kept: Sequence[NDArray[np.bool_]],
     draws: int,
     seed: int,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> list[NDArray[np.float64]]:
     """Redraw the items, and give each cell's accuracies, shape (draws, models).
 

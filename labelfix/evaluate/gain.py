@@ -32,16 +32,17 @@ from labelfix.evaluate.tables import (
 from labelfix.splits import PARTS, TEST, TRAIN, VALIDATION, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from labelfix.predict.models import FoldJob, Inputs, Model
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
     Floats = NDArray[np.float64]
-    Progress = Callable[[str, int, int], None]
+    Progress = Progress
 
 __all__ = ["Gain", "measure_gain"]
 

@@ -19,9 +19,11 @@ from labelfix.evaluate.detection import TWELVE, evaluated
 from labelfix.evaluate.statistics import interval, redraw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from labelfix.progress import Progress
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
@@ -199,7 +201,7 @@ def redraw_map(
     draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Give COCO's twelve numbers and each class's AP with intervals over images.
 

@@ -18,10 +18,11 @@ from labelfix.evaluate.redetection import MatchedBoxes
 from labelfix.evaluate.statistics import interval, redraw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["Measure", "box_facts", "slice_map", "slice_rates", "wilson"]
@@ -260,7 +261,7 @@ def slice_map(
     draws: int = 200,
     level: float = 0.95,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Count COCO's mean average precision for each value of each fact of the items.
 

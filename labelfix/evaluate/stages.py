@@ -22,16 +22,17 @@ from labelfix.evaluate.statistics import interval, redraw
 from labelfix.splits import Split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from labelfix.evaluate.gain import Plan
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
     Floats = NDArray[np.float64]
-    Progress = Callable[[str, int, int], None]
+    Progress = Progress
 
 __all__ = ["AT", "Stages", "measure_stages", "play_reviewer", "random_order", "simulate"]
 

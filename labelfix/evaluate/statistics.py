@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from labelfix.progress import Progress
+
     Floats = NDArray[np.float64]
 
 __all__ = ["EFFECTS", "interval", "mcnemar", "mean_over_seeds", "redraw", "split_gain"]
@@ -31,7 +33,7 @@ def redraw(
     *,
     draws: int = 1000,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Floats:
     """Redraw units and seeds with replacement, each on its own, and count anew every time.
 

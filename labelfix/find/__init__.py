@@ -10,11 +10,12 @@ from labelfix.find.classes import Assessment, Engine, Summary, Weighing, assess
 from labelfix.schema import Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     import polars as pl
 
     from labelfix.find.boxes import BoxScore
+    from labelfix.progress import Progress
     from labelfix.schema import BoxKind
     from labelfix.score.quality import QualityScore
     from labelfix.score.selection import SelectionRule
@@ -42,7 +43,7 @@ def find_issues(
     class_names: Sequence[str] | None = None,
     weighing: Weighing | None = None,
     kinds: Collection[BoxKind] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Rank all labels or boxes, most suspicious first.
 

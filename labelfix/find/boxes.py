@@ -26,12 +26,11 @@ from labelfix.score.registry import make
 from labelfix.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
+    from labelfix.progress import Progress
     from labelfix.schema import BoxKind
     from labelfix.score.boxes import Match, Weights
-
-    Progress = Callable[[str, int, int], None]
 
 __all__ = ["SCORES", "BoxAssessment", "BoxScore", "BoxSummary", "assess_boxes"]
 

@@ -35,10 +35,11 @@ from labelfix.score.registry import make
 from labelfix.score.selection import SELECTION_RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from labelfix.progress import Progress
     from labelfix.score.quality import QualityScore
     from labelfix.score.selection import SelectionRule
 
@@ -141,7 +142,7 @@ def assess(
     engine: Engine = "labelfix",
     class_names: Sequence[str] | None = None,
     weighing: Weighing | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Assessment:
     """Find suspicious class labels, and sum them up.
 
@@ -310,7 +311,7 @@ def _check_one(
 def _all_neighbors(
     models: list[Predictions],
     weighing: Weighing,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> list[Neighbors]:
     """Neighbours by each embedding there is; models that share one have it asked once."""
     embeddings = {

@@ -11,8 +11,9 @@ from labelfix.errors import InputError, Problem
 from labelfix.images import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["FORMATS", "ReadOptions", "read"]
@@ -31,7 +32,7 @@ class ReadOptions:
     group: str | None = None
     features: tuple[str, ...] | None = None
     skip_bad: bool = False
-    progress: Callable[[str, int, int], None] | None = None
+    progress: Progress | None = None
     images: Path | None = None
     class_names: tuple[str, ...] | None = None
     voc_pixels: Literal["inclusive", "continuous"] = "inclusive"
@@ -60,7 +61,7 @@ def read(
     group: str | None = None,
     features: Sequence[str] | None = None,
     skip_bad: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     images: str | Path | None = None,
     class_names: Sequence[str] | None = None,
     voc_pixels: Literal["inclusive", "continuous"] = "inclusive",

@@ -14,9 +14,11 @@ from labelfix.errors import Problem
 from labelfix.images import FORMATS, MAX_PIXELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
+
+    from labelfix.progress import Progress
 
 __all__ = ["broken_images", "shown_size"]
 
@@ -39,7 +41,7 @@ def broken_images(
     root: Path,
     paths: Sequence[str],
     max_pixels: int,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[int, Problem]:
     """Find images that are none, too large, or cut short: by row, what is wrong."""
     found: dict[int, Problem] = {}

@@ -19,6 +19,7 @@ from labelfix.metadata.where import where
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["Target", "export", "gather"]
@@ -40,7 +41,7 @@ def gather(
     to: str | None = None,
     image_facts: bool = False,
     condition: str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Add facts to a dataset, then keep the items for which a condition holds.
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from labelfix.predict.models import FoldJob, FoldResult, Progress
+    from labelfix.predict.models import FoldJob, FoldResult
+    from labelfix.progress import Progress
     from labelfix.schema import BoxPredictions, Dataset
 
 __all__ = ["default_cache", "out_of_fold", "out_of_fold_boxes"]

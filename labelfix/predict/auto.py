@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelfix.predict.models import FoldResult, Progress
+    from labelfix.predict.models import FoldResult
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["Auto", "Choice", "as_auto", "choose"]

@@ -14,10 +14,11 @@ from labelfix.images import decode
 from labelfix.predict.embed import Torchvision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["TorchvisionClassifier", "classifier"]
@@ -68,7 +69,7 @@ class TorchvisionClassifier(Torchvision):
         dataset: Dataset,
         *,
         top: int = 5,
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Classify the images.
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelfix.predict.models import Features, FoldJob, Progress
+    from labelfix.predict.models import Features, FoldJob
     from labelfix.predict.tabular import Table
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = [

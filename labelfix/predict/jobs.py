@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelfix.predict.models import Inputs, Progress
+    from labelfix.predict.models import Inputs
+    from labelfix.progress import Progress
 
 __all__ = ["Probabilities", "ResultKind", "make_jobs", "run_jobs"]
 
@@ -57,26 +58,28 @@ class Probabilities:
         train = result.train_pred_probs
         if train is not None:
             train = _as_probabilities(train, (len(job.train), job.n_classes), name)
-        return FoldResult(pred_probs, train)
+        return FoldResult(pred_probs, train, result.losses)
 
     def write(self, result: FoldResult, file: BinaryIO) -> None:
         """Keep a result."""
-        arrays = {"pred_probs": result.pred_probs}
-        if result.train_pred_probs is not None:
-            arrays["train_pred_probs"] = result.train_pred_probs
+        named = {name: getattr(result, name) for name in _ARRAYS}
+        arrays = {name: array for name, array in named.items() if array is not None}
         content = io.BytesIO()
-        np.savez(content, **arrays)  # type: ignore[arg-type] # numpy types allow_pickle as a keyword
+        np.savez(content, **arrays)
         file.write(content.getbuffer())
 
     def read(self, file: BinaryIO, job: FoldJob) -> FoldResult | None:
         """Read a stored result."""
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                result = FoldResult(arrays["pred_probs"], arrays.get("train_pred_probs"))
+                result = FoldResult(*(arrays.get(name) for name in _ARRAYS))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return None
-        return result if result.pred_probs.shape == (len(job.test), job.n_classes) else None
+        shape = (len(job.test), job.n_classes)
+        return result if getattr(result.pred_probs, "shape", None) == shape else None
 
+
+_ARRAYS = ("pred_probs", "train_pred_probs", "losses")
 
 PROBABILITIES = Probabilities()
 

@@ -8,7 +8,7 @@ fold.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = [
@@ -26,12 +27,8 @@ __all__ = [
     "FoldResult",
     "Inputs",
     "Model",
-    "Progress",
     "describe",
 ]
-
-Progress = Callable[[str, int, int], None]
-"""Called as `progress(what, done, total)`."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +86,13 @@ class FoldResult:
     train_pred_probs
         Of the rows in `train`, shape (t, K), float32: the mean over the epochs of what the network
         said of them while it learned from them. None from models without epochs.
+    losses
+        Mean training loss of each epoch, shape (epochs,). None from models without epochs.
     """
 
     pred_probs: NDArray[np.float32]
     train_pred_probs: NDArray[np.float32] | None = None
+    losses: NDArray[np.float64] | None = None
 
 
 @runtime_checkable

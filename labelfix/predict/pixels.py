@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelfix.predict.models import Progress
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["Pixels", "oriented_gradients"]

@@ -24,7 +24,8 @@ from labelfix.predict.models import FoldResult, Inputs
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from labelfix.predict.models import Features, FoldJob, Progress
+    from labelfix.predict.models import Features, FoldJob
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["CLASSIFIERS", "Columns", "Head", "Table", "encoder_for", "one_thread"]
@@ -259,7 +260,8 @@ class Head:
             classifier.fit(encoder.fit_transform(data.values[job.train]), job.labels)
             found = np.asarray(classifier.predict_proba(encoder.transform(data.values[job.test])))
         pred_probs[:, self._columns(classifier, found, present, job.n_classes)] = found
-        return FoldResult(pred_probs)
+        losses = getattr(classifier, "loss_curve_", None)  # as scikit-learn's networks have it
+        return FoldResult(pred_probs, losses=None if losses is None else np.asarray(losses))
 
     def _make(self, n_train: int, seed: int) -> tuple[Any, Encoding]:
         if not isinstance(self.classifier, str):

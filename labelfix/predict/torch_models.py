@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from torch.nn import functional
 
     from labelfix.images import Fit
-    from labelfix.predict.models import FoldJob, Progress
+    from labelfix.predict.models import FoldJob
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 else:
     torch = require_extra("torch", "vision", "training a network")
@@ -436,14 +437,16 @@ class _Run:
         """Train and predict with the classes that are there; the others get 0."""
         present, codes = np.unique(job.labels, return_inverse=True)
         if len(present) == 1:
-            only = (np.ones((len(rows), 1), dtype=np.float32) for rows in (job.test, job.train))
-            return FoldResult(*(_spread(ones, present, job.n_classes) for ones in only))
+            sure = (np.ones((len(rows), 1), dtype=np.float32) for rows in (job.test, job.train))
+            held_out, seen = (_spread(ones, present, job.n_classes) for ones in sure)
+            return FoldResult(held_out, seen)
         with _apart(self.threads, job.seed):
             network = self.build(len(present)).to(self._device)
             network.to(memory_format=torch.channels_last)
-            seen = self._train(network, images, codes, job, name, progress)
+            seen, losses = self._train(network, images, codes, job, name, progress)
             held_out = self._predict(network, images, job.test, job.seed)
-        return FoldResult(*(_spread(p, present, job.n_classes) for p in (held_out, seen)))
+        held_out, seen = (_spread(p, present, job.n_classes) for p in (held_out, seen))
+        return FoldResult(held_out, seen, losses)
 
     def _train(
         self,
@@ -453,8 +456,11 @@ class _Run:
         job: FoldJob,
         name: str,
         progress: Progress | None,
-    ) -> NDArray[np.float32]:
-        """Train on the rows `job.train`; give the mean of what it said of each meanwhile."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Train on the rows `job.train`.
+
+        Gives the mean of what it said of each meanwhile, and the mean loss of each epoch.
+        """
         training, n = self.training, len(job.train)
         epochs, batches = training.n_epochs(n), max(1, n // training.batch_size)
         first = min(math.floor(training.settle * epochs), epochs - 1)
@@ -463,6 +469,7 @@ class _Run:
         seen = torch.zeros(n, int(codes.max()) + 1, device=self._device)
         optimizer = torch.optim.AdamW(_parameter_groups(network, training.weight_decay))
         scaler = torch.amp.GradScaler(self._device, enabled=self._dtype is torch.float16)
+        losses = torch.zeros(epochs, device=self._device)
         network.train()
         for epoch in range(epochs):
             order = torch.randperm(n, generator=draw)
@@ -476,12 +483,13 @@ class _Run:
                 scaler.scale(loss).backward()
                 scaler.step(optimizer)
                 scaler.update()
+                losses[epoch] += loss.detach() * len(rows) / n
                 if epoch >= first:
                     seen[rows] += logits.detach().softmax(dim=1)
             if progress:
                 progress(f"epochs of {name}", epoch + 1, epochs)
         mean: NDArray[np.float32] = (seen / (epochs - first)).cpu().numpy()
-        return mean
+        return mean, losses.cpu().numpy().astype(np.float64)
 
     def _predict(
         self, network: nn.Module, images: NDArray[np.uint8], test: NDArray[np.int64], seed: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labelfix.run.directory import Run, is_unfinished, open_run
-from labelfix.run.pipeline import Progress, find
+from labelfix.run.pipeline import find
 from labelfix.run.record import FindOptions, RunRecord
 
-__all__ = ["FindOptions", "Progress", "Run", "RunRecord", "find", "is_unfinished", "open_run"]
+__all__ = ["FindOptions", "Run", "RunRecord", "find", "is_unfinished", "open_run"]

@@ -14,11 +14,12 @@ from labelfix.run.directory import DECISIONS
 from labelfix.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from labelfix.apply import Applied, Choices
     from labelfix.decisions import Corrections
+    from labelfix.progress import Progress
     from labelfix.run.directory import Run
     from labelfix.schema import Dataset
 
@@ -38,7 +39,7 @@ def apply_run(
     choices: Choices | None = None,
     skip_conflicts: bool = False,
     prefer: Sequence[str] = (),
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Applied:
     """Apply the decisions of a run.
 
@@ -106,7 +107,7 @@ def preview_run(
     choices: Choices | None = None,
     skip_conflicts: bool = False,
     prefer: Sequence[str] = (),
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[str]:
     """Yield the lines of a diff of what `apply_run` would change; parameters as there.
 

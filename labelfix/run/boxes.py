@@ -12,7 +12,7 @@ from labelfix.run.record import Findings
 
 if TYPE_CHECKING:
     from labelfix.find import BoxAssessment
-    from labelfix.run.pipeline import Progress
+    from labelfix.progress import Progress
     from labelfix.run.record import FindOptions, RunRecord
     from labelfix.schema import BoxPredictions, Dataset
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelfix.find import Assessment
-    from labelfix.run.pipeline import Progress
+    from labelfix.progress import Progress
     from labelfix.run.record import FindOptions, RunRecord
     from labelfix.schema import Dataset, Predictions
 

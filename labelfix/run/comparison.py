@@ -20,9 +20,10 @@ from labelfix.run.record import versions as package_versions
 from labelfix.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from labelfix.evaluate.compare import Comparison, Drop
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["compare", "write_comparison"]
@@ -46,7 +47,7 @@ def compare(
     seed: int = 0,
     any_class_order: bool = False,
     command: Sequence[str] = (),
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Compare stored predictions under several versions of the labels, and write a folder.
 
@@ -109,7 +110,7 @@ def compare(
 def _classified(
     dataset: Dataset | None,
     models: Sequence[str],
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> list[Answers]:
     """Run the models over the images."""
     if models and dataset is None:

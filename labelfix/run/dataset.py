@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labelfix.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from labelfix.progress import Progress
     from labelfix.run.directory import Run
     from labelfix.run.record import Reading, RunRecord
     from labelfix.schema import Dataset
@@ -21,7 +20,7 @@ __all__ = ["as_it_was", "read_again", "read_as", "where"]
 def read_as(
     path: str | Path,
     options: Reading,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     **changed: Any,
 ) -> Dataset:
     """Read a dataset with the options of a command.
@@ -63,7 +62,7 @@ def read_again(
     run: Run,
     root: str | Path | None = None,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Read the dataset of a run with the options that the run read it with.
 

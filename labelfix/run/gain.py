@@ -16,17 +16,16 @@ from labelfix.run.directory import SCHEMA_VERSION, open_run
 from labelfix.run.record import Reading, encode, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import polars as pl
 
     from labelfix.decisions import Corrections
     from labelfix.evaluate.tables import Gain
+    from labelfix.progress import Progress
     from labelfix.run.directory import Run
     from labelfix.schema import Dataset
     from labelfix.splits import Split
-
-    Progress = Callable[[str, int, int], None]
 
 __all__ = [
     "STORE",

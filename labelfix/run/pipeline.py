@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,13 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from warnings import WarningMessage
 
+    from labelfix.progress import Progress
     from labelfix.run.outcome import Outcome
     from labelfix.schema import BoxPredictions, Dataset, Predictions
 
-__all__ = ["Progress", "find"]
-
-Progress = Callable[[str, int, int], None]
-"""Called as `progress(what, done, total)`."""
+__all__ = ["find"]
 
 
 def find(

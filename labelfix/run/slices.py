@@ -19,10 +19,11 @@ from labelfix.run.directory import RECORD, open_run
 from labelfix.schema import Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from labelfix.progress import Progress
     from labelfix.run.directory import Run
 
 __all__ = ["slice_errors"]
@@ -47,7 +48,7 @@ def slice_errors(
     most: int = 50,
     level: float = 0.95,
     draws: int = 200,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Say for each value of each fact how good predictions are, or how wrong labels.
 

@@ -14,13 +14,12 @@ from labelfix.run.gain import STORE, GainOptions, check_out, read_versions, spli
 from labelfix.run.record import encode, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from labelfix.evaluate.stages import Stages
+    from labelfix.progress import Progress
     from labelfix.run.directory import Run
     from labelfix.schema import Dataset
-
-    Progress = Callable[[str, int, int], None]
 
 __all__ = ["simulate", "stages"]
 

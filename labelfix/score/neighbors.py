@@ -11,9 +11,9 @@ from labelfix.score.blocks import Blocks
 from labelfix.score.combine import head_to_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import ArrayLike, NDArray
+
+    from labelfix.progress import Progress
 
 __all__ = [
     "Neighbors",
@@ -47,7 +47,7 @@ def nearest_neighbors(
     embeddings: ArrayLike,
     k: int = 10,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Neighbors:
     """Find the k nearest other items of each item, exactly, by blocked matrix products.
 

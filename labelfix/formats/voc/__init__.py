@@ -38,10 +38,11 @@ from labelfix.images import SUFFIXES
 from labelfix.schema import BOX, Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from labelfix.formats import ReadOptions
     from labelfix.formats.edits import Edit, Segmentation
+    from labelfix.progress import Progress
 
 __all__ = ["patched", "read", "recognises"]
 
@@ -288,7 +289,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     )
 
 
-def _parse_files(folder: Path, progress: Callable[[str, int, int], None] | None) -> list[_File]:
+def _parse_files(folder: Path, progress: Progress | None) -> list[_File]:
     paths = sorted(
         found
         for place, _, names in os.walk(folder)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from labelfix.predict.detect.models import Scenes
-    from labelfix.predict.models import Progress
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["predict_held_out", "predict_untrained"]
@@ -85,7 +85,7 @@ def predict_held_out(
     todo = _jobs(fold, seed)
     _check_boxes(inputs.data, fold)
     _warn_of_unseen(inputs.data, fold)
-    found = run_jobs(
+    results = run_jobs(
         chosen,
         inputs,
         todo,
@@ -95,7 +95,7 @@ def predict_held_out(
         progress=progress,
     )
     return BoxPredictions(
-        boxes=_as_table(dataset, found, fold),
+        boxes=_as_table(dataset, [one.boxes for one in results], fold),
         class_names=dataset.class_names,
         fold=pl.DataFrame(
             {"item_id": dataset.items["item_id"], "fold": fold}, schema_overrides=FOLDS
@@ -150,7 +150,7 @@ def predict_untrained(
     inputs = chosen.prepare(dataset, cache=cache, progress=progress)
     everything = np.arange(len(dataset))
     job = DetectJob(everything[:0], everything, seed=0)
-    (found,) = run_jobs(
+    (result,) = run_jobs(
         chosen,
         inputs,
         [job],
@@ -159,6 +159,7 @@ def predict_untrained(
         store=None if store is None else Path(store),
         progress=progress,
     )
+    found = result.boxes
     names = tuple(found["label"].dtype.categories)
     target = _targets(names, dataset.class_names, dict(class_map or {}))
     _warn_of_unknown(target, dataset)

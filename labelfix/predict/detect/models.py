@@ -11,6 +11,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelfix.predict.models import Inputs, Progress
+    from labelfix.predict.models import Inputs
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
-__all__ = ["DetectJob", "Detector", "FoundBoxes", "Scenes", "found", "scenes"]
+__all__ = ["DetectJob", "DetectResult", "Detector", "FoundBoxes", "Scenes", "found", "scenes"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,23 @@ class DetectJob:
     seed: int
 
 
+@dataclass(frozen=True, eq=False)
+class DetectResult:
+    """What one fold gives.
+
+    Parameters
+    ----------
+    boxes
+        What is seen in the images of `test`, as `found` makes it.
+    losses
+        Mean training loss of each epoch, shape (epochs,). None where nothing was trained, or not
+        by epochs.
+    """
+
+    boxes: pl.DataFrame
+    losses: NDArray[np.float64] | None = None
+
+
 @runtime_checkable
 class Detector(Protocol):
     """What `labelfix.predict.detect` asks of a detector. Anything with these names will do.
@@ -99,9 +118,12 @@ class Detector(Protocol):
         """Make what the folds learn from: `Inputs.data` is a `Scenes`, as `scenes` makes it."""
         ...
 
-    def fit_predict(self, data: Scenes, job: DetectJob, progress: Progress | None) -> pl.DataFrame:
+    def fit_predict(
+        self, data: Scenes, job: DetectJob, progress: Progress | None
+    ) -> pl.DataFrame | DetectResult:
         """Learn from rows `job.train` of `data` and give what is seen in `job.test`, by `found`.
 
+        Where it learns by epochs, it may give its losses as well, in a `DetectResult`.
         Runs in a worker process where there is more than one; `progress` is None there.
         """
         ...
@@ -203,18 +225,19 @@ def found(
 class FoundBoxes:
     """How `labelfix.predict.jobs` holds and keeps a detector's answers."""
 
-    suffix = ".parquet"
+    suffix = ".boxes"
 
-    def check(self, result: pl.DataFrame, job: DetectJob, name: str) -> pl.DataFrame:
+    def check(self, result: pl.DataFrame | DetectResult, job: DetectJob, name: str) -> DetectResult:
         """Hold a detector to its promise."""
-        numbers = result.select("score", *BOX).to_numpy()
+        given = result if isinstance(result, DetectResult) else DetectResult(result)
+        numbers = given.boxes.select("score", *BOX).to_numpy()
         problems = [
             Problem(f"detector {name}", what, expected)
             for what, expected, wrong in (
                 (
                     "boxes in images it was not asked about",
                     "boxes in those of `job.test`",
-                    not np.isin(result["item"].to_numpy(), job.test).all(),
+                    not np.isin(given.boxes["item"].to_numpy(), job.test).all(),
                 ),
                 ("boxes that are no finite numbers", "pixels", not np.isfinite(numbers).all()),
                 (
@@ -227,18 +250,28 @@ class FoundBoxes:
         ]
         if problems:
             raise InputError(problems)
-        return result
+        return given
 
-    def write(self, result: pl.DataFrame, file: BinaryIO) -> None:
+    def write(self, result: DetectResult, file: BinaryIO) -> None:
         """Write a result."""
-        content = io.BytesIO()
-        result.write_parquet(content)
-        file.write(content.getbuffer())
+        table = io.BytesIO()
+        result.boxes.write_parquet(table)
+        losses = None if result.losses is None else result.losses.tolist()
+        file.write(msgspec.msgpack.encode(_Stored(table.getvalue(), losses)))
 
-    def read(self, file: BinaryIO, job: DetectJob) -> pl.DataFrame | None:
+    def read(self, file: BinaryIO, job: DetectJob) -> DetectResult | None:
         """Read a result; None if it cannot be read."""
         del job  # the table says which images it speaks of
         try:
-            return pl.read_parquet(io.BytesIO(file.read()))
-        except (pl.exceptions.PolarsError, OSError):
+            stored = msgspec.msgpack.decode(file.read(), type=_Stored)
+            boxes = pl.read_parquet(io.BytesIO(stored.boxes))
+        except (pl.exceptions.PolarsError, msgspec.DecodeError, OSError):
             return None
+        return DetectResult(boxes, None if stored.losses is None else np.array(stored.losses))
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """A result as a file: the boxes as Parquet, and the losses."""
+
+    boxes: bytes
+    losses: list[float] | None

@@ -16,7 +16,7 @@ import numpy as np
 
 from labelfix.errors import InputError, Problem, require_extra
 from labelfix.images import decode
-from labelfix.predict.detect.models import found, scenes
+from labelfix.predict.detect.models import DetectResult, found, scenes
 from labelfix.predict.models import Inputs
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from labelfix.predict.detect.models import DetectJob, Scenes
-    from labelfix.predict.models import Progress
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 else:
     torch = require_extra("torch", "vision", "training a detector")
@@ -168,17 +168,18 @@ class Torchvision:
         content = Path(str(self.weights)).read_bytes()
         return Inputs(replace(data, weights=hashlib.sha256(content).hexdigest()))
 
-    def fit_predict(self, data: Scenes, job: DetectJob, progress: Progress | None) -> pl.DataFrame:
+    def fit_predict(self, data: Scenes, job: DetectJob, progress: Progress | None) -> DetectResult:
         """Train and predict."""
+        losses = None
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(job.seed)
             if len(job.train):
                 model = self._build(len(data.class_names) + 1)
-                self._train(model, data, job, progress)
+                losses = self._train(model, data, job, progress)
                 names = ("", *data.class_names)
             else:
                 model, names = self._ready()
-            return self._predict(model, names, data, job.test, progress)
+            return DetectResult(self._predict(model, names, data, job.test, progress), losses)
 
     @property
     def _device(self) -> str:
@@ -239,8 +240,12 @@ class Torchvision:
             model.rpn.score_thresh = 0.0
         return model.to(self._device)
 
-    def _train(self, model: Any, data: Scenes, job: DetectJob, progress: Progress | None) -> None:
+    def _train(
+        self, model: Any, data: Scenes, job: DetectJob, progress: Progress | None
+    ) -> NDArray[np.float64]:
+        """Train, and give the mean loss of each epoch."""
         training = self.training
+        losses = np.zeros(training.epochs)
         draw = torch.Generator().manual_seed(job.seed)
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(weights, lr=0.0, weight_decay=training.weight_decay)
@@ -259,12 +264,14 @@ class Torchvision:
                 if not torch.isfinite(loss):
                     fix = "lower the learning rate"
                     raise InputError(Problem("model", "a loss that grew without end", "", fix))
+                losses[epoch] += loss.item() * len(rows) / len(order)
                 optimiser.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(weights, training.most_gradient)
                 optimiser.step()
             if progress:
                 progress(f"epochs of {self.name}", epoch + 1, training.epochs)
+        return losses
 
     def _example(
         self, data: Scenes, row: int, draw: torch.Generator

@@ -28,11 +28,11 @@ from labelfix.boxes import YOLO
 from labelfix.schema import BOX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
-    Tell = Callable[[str, int, int], None]
+    from labelfix.progress import Progress
+
+    Tell = Progress
 
 
 class Refusal(Exception):  # noqa: N818 # it is what the user is told, no failure of ours
@@ -175,7 +175,14 @@ def train(task: dict[str, Any], folder: Path, tell: Tell) -> Any:
     }
     trainer = Trainer(tables, tell, overrides)
     trainer.train()
+    losses(trainer.csv).write_parquet(folder / "losses.parquet")
     return trainer.ema.ema
+
+
+def losses(results: Path) -> pl.DataFrame:
+    """Add up the training losses of each epoch that Ultralytics wrote down."""
+    table = pl.read_csv(results)
+    return table.select(loss=pl.sum_horizontal("^train/.*loss$"))
 
 
 def predict(model: Any, task: dict[str, Any], folder: Path, tell: Tell) -> pl.DataFrame:

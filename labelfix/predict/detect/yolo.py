@@ -25,7 +25,7 @@ import polars as pl
 
 import labelfix
 from labelfix.errors import InputError, LabelfixError, MissingExtraError, Problem
-from labelfix.predict.detect.models import found, scenes
+from labelfix.predict.detect.models import DetectResult, found, scenes
 from labelfix.predict.models import Inputs
 from labelfix.schema import BOX
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelfix.predict.detect.models import DetectJob, Scenes
-    from labelfix.predict.models import Progress
+    from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["Ultralytics", "UltralyticsTraining"]
@@ -195,7 +195,7 @@ class Ultralytics:
                 _run(Path(work), {"fetch": str(file)}, None, offline=False)
         return file
 
-    def fit_predict(self, data: Scenes, job: DetectJob, progress: Progress | None) -> pl.DataFrame:
+    def fit_predict(self, data: Scenes, job: DetectJob, progress: Progress | None) -> DetectResult:
         """Train and predict in a child process."""
         if not len(job.train) and self.weights.endswith(".yaml"):
             found_it = f"{self.weights}, a model that has learned nothing"
@@ -213,8 +213,11 @@ class Ultralytics:
             _run(folder, task, progress, offline=True)
             names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
             table = pl.read_parquet(folder / "found.parquet")
+            losses = None
+            if len(job.train):
+                losses = pl.read_parquet(folder / "losses.parquet")["loss"].to_numpy()
         probs = np.asarray(table["pred_probs"].to_numpy(), np.float32).reshape(-1, len(names))
-        return found(
+        boxes = found(
             order[table["image"].to_numpy()],
             table["label"].to_numpy(),
             table["score"].to_numpy(),
@@ -222,6 +225,7 @@ class Ultralytics:
             tuple(names),
             probs,
         )
+        return DetectResult(boxes, losses)
 
     def _yaml(self) -> str:
         own = Path(self.weights)

@@ -16,10 +16,11 @@ from labelfix.score.boxes.matching import LARGEST_AREA, match_boxes
 from labelfix.score.boxes.params import BoxParams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
+    from labelfix.progress import Progress
     from labelfix.schema import BoxKind, Dataset
     from labelfix.score.boxes.evidence import Evidence
     from labelfix.score.boxes.matching import Boxes, Match
@@ -90,7 +91,7 @@ def find_box_issues(
     *,
     calibration: Calibration | None = None,
     kinds: Collection[BoxKind] = BOX_KINDS,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Rank the boxes of a dataset, and those it misses, by how likely each is an error.
 
@@ -151,7 +152,7 @@ def find_box_issues(
 def score_boxes(
     match: Match,
     calibration: Calibration,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     block: int = BLOCK_BOXES,
 ) -> BoxScores:
     """Score all boxes for all kinds of error, every image by itself.
