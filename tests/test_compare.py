@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
 
 import numpy as np
 import polars as pl
@@ -467,6 +468,99 @@ def test_models_that_cannot_be_run_say_why(
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="models, and no images"):
         compare([], {}, models=["torchvision:resnet18"], out=tmp_path / "out")
+
+
+def coloured(root: Path) -> Path:
+    """Twenty red and twenty blue images, in folders that ImageNet has classes for."""
+    rng = np.random.default_rng(0)
+    for k in range(40):
+        noise = rng.integers(0, 60, (32, 32, 3), np.uint8)
+        noise[..., 2 * (k % 2)] += 180
+        path = root / ("hen", "tench")[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise).save(path)
+    return root
+
+
+def test_default_weights_that_are_there_need_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch")
+    models = pytest.importorskip("torchvision").models
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    weights = models.get_model_weights("squeezenet1_1").DEFAULT
+    torch.manual_seed(0)
+    network = models.get_model("squeezenet1_1", weights=None).eval()
+    place = tmp_path / "home" / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
+    place.parent.mkdir(parents=True)
+    torch.save(network.state_dict(), place)
+    images = coloured(tmp_path / "in")
+    call = ["compare", "--images", str(images), "--model", "torchvision:squeezenet1_1"]
+    assert main([*call, "--out", str(tmp_path / "out"), "--draws", "0", "--format", "json"]) == 0
+    names, prepare, right = weights.meta["categories"], weights.transforms(), []
+    for path in sorted(images.rglob("*.png")):
+        with Image.open(path) as image, torch.inference_mode():
+            answer = network(prepare(image)[None]).argmax()
+        right.append(names[int(answer)] == path.parent.name)
+    assert json.loads(capsys.readouterr().out)[0]["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_without_a_network_each_model_says_what_to_do_before_anything_is_classified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub = pytest.importorskip("torch").hub
+    pytest.importorskip("torchvision")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(hub, "download_url_to_file", refuse)
+    call = ["compare", "--images", str(coloured(tmp_path / "in")), "--out", str(tmp_path / "out")]
+    for name in ("torchvision:resnet18", "torchvision:squeezenet1_1", "torchvision:alexnet=no.pth"):
+        call += ["--model", name]
+    assert main([*call, "--format", "json"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("Name or service not known") == 2
+    assert err.count("Error: 3 problems") == 1
+    assert f"{tmp_path / 'home'}/hub/checkpoints/resnet18" in err
+    assert "torchvision:squeezenet1_1=FILE" in err
+    assert "no.pth" in err
+
+
+def test_a_checkpoint_whose_classes_are_in_another_order_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch")
+    models = pytest.importorskip("torchvision").models
+    images = coloured(tmp_path / "in")
+    torch.manual_seed(0)
+    network = models.get_model("squeezenet1_1", weights=None, num_classes=2).eval()
+    prepare = models.get_model_weights("squeezenet1_1").DEFAULT.transforms()
+    mean = {}
+    for name in ("hen", "tench"):
+        with torch.inference_mode():
+            batch = [prepare(Image.open(path)) for path in sorted((images / name).glob("*.png"))]
+            mean[name] = network.features(torch.stack(batch)).mean(dim=(0, 2, 3))
+    apart = (mean["tench"] - mean["hen"])[:, None, None]
+    apart = apart / apart.square().sum()
+    middle = ((mean["tench"] + mean["hen"])[:, None, None] * apart).sum() / 2
+
+    def told(sign: int) -> tuple[int, str]:
+        with torch.no_grad():
+            network.classifier[1].weight.copy_(torch.stack([-sign * apart, sign * apart]))
+            network.classifier[1].bias.copy_(torch.stack([sign * middle, -sign * middle]) + 5)
+        torch.save(network.state_dict(), tmp_path / f"{sign}.pth")
+        name = f"torchvision:squeezenet1_1={tmp_path / f'{sign}.pth'}"
+        call = ["compare", "--images", str(images), "--model", name, "--draws", "0", "--quiet"]
+        code = main([*call, "--out", str(tmp_path / f"out{sign}")])
+        return code, capsys.readouterr().err
+
+    assert told(1) == (0, "")
+    code, err = told(-1)
+    assert code == 2
+    assert "with the classes renamed" in err
 
 
 # The stored predictions of 34 models

@@ -89,39 +89,65 @@ class TorchvisionClassifier(Torchvision):
         MissingExtraError
             If torchvision is not installed.
         """
-        if dataset.image_paths is None:
-            raise InputError(Problem("dataset", "no images", "an image for each item"))
-        models = require_extra("torchvision", "vision", f"the model {self.name}").models
+        module, weights, names = self._ready(dataset)
         import torch
 
-        weights = self._find_weights(models)
-        module = self._load(models, weights)
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         module = module.to(device).eval()
         prepare = weights.transforms()
+        paths = dataset.image_paths or []
         found: list[NDArray[np.int64]] = []
-        names: tuple[str, ...] = ()
-        for start in range(0, len(dataset), self.batch):
-            images = _decoded(dataset.image_paths[start : start + self.batch])
+        for start in range(0, len(paths), self.batch):
+            images = _decoded(paths[start : start + self.batch])
             with torch.inference_mode():
                 scores = module(torch.stack([prepare(one) for one in images]).to(device))
-            names = names or self._class_names(scores.shape[1], weights, dataset)
             best = scores.float().topk(min(top, scores.shape[1]), dim=1).indices
             found.append(best.cpu().numpy())
             if progress is not None:
-                progress(f"classifying with {self.architecture}", start + len(images), len(dataset))
+                progress(f"classifying with {self.architecture}", start + len(images), len(paths))
         return np.concatenate(found), names
 
-    def _load(self, models: Any, weights: Any) -> Any:
+    def check(self, dataset: Dataset) -> None:
+        """See that the model can classify the images, before a long work begins.
+
+        Raises
+        ------
+        InputError, MissingExtraError
+            As `answers`, but for images that cannot be read.
+        """
+        self._ready(dataset)
+
+    def _ready(self, dataset: Dataset) -> tuple[Any, Any, tuple[str, ...]]:
+        """Give the network, the weights that say how images are prepared, and names of classes."""
+        if dataset.image_paths is None:
+            raise InputError(Problem("dataset", "no images", "an image for each item"))
+        models = require_extra("torchvision", "vision", f"the model {self.name}").models
+        weights = self._find_weights(models)
+        categories = _distinct(weights.meta["categories"])
         if self.checkpoint is None:
-            return self._download(models, weights)
+            module = self._download(models, weights)
+            if set(dataset.class_names) <= set(categories):
+                return module, weights, categories
+            classes = len(categories)
+        else:
+            module, classes = self._load(models, self.checkpoint)
+        if classes == len(dataset.class_names):
+            return module, weights, dataset.class_names
+        found = f"{classes:,} classes"
+        expected = f"the {len(dataset.class_names):,} classes of the dataset"
+        fix = "name the folders as the network's classes are called, or use a network of your own"
+        raise InputError(Problem(f"model {self.name}", found, expected, fix))
+
+    def _load(self, models: Any, checkpoint: Path) -> tuple[Any, int]:
+        """Load a state dict, and count the classes of its last layer."""
         import torch
 
-        where = f"model {self.name}, {self.checkpoint}"
+        where = f"model {self.name}, {checkpoint}"
         try:
-            state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
+            state = torch.load(checkpoint, weights_only=True, map_location="cpu")
             state = state.get("state_dict", state.get("model", state))
-            classes = next(reversed(state.values())).shape[0]
+            last: Any = next(reversed(state.values()), None)
+            classes = last.shape[0]
             module = models.get_model(self.architecture, weights=None, num_classes=classes)
             module.load_state_dict(state)
         except (OSError, RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
@@ -129,18 +155,11 @@ class TorchvisionClassifier(Torchvision):
             found = f"a file that does not load ({what})"
             expected = f"a state dict of {self.architecture}, as torch.save writes it"
             raise InputError(Problem(where, found, expected)) from error
-        return module
+        return module, classes
 
-    def _class_names(self, classes: int, weights: Any, dataset: Dataset) -> tuple[str, ...]:
-        categories = _distinct(weights.meta["categories"])
-        if self.checkpoint is None and set(dataset.class_names) <= set(categories):
-            return categories
-        if classes == len(dataset.class_names):
-            return dataset.class_names
-        found = f"{classes:,} classes"
-        expected = f"the {len(dataset.class_names):,} classes of the dataset"
-        fix = "name the folders as the network's classes are called, or use a network of your own"
-        raise InputError(Problem(f"model {self.name}", found, expected, fix))
+    @property
+    def _instead(self) -> str:
+        return f"give a state dict of your own: {self.name}=FILE"
 
 
 def _decoded(paths: Sequence[Path]) -> list[Any]:

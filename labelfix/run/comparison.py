@@ -112,13 +112,22 @@ def _classified(
     models: Sequence[str],
     progress: Progress | None,
 ) -> list[Answers]:
-    """Run the models over the images."""
-    if models and dataset is None:
+    """Run the models over the images, once all of them are seen to be there."""
+    if not models:
+        return []
+    if dataset is None:
         raise InputError(Problem("models", "models, and no images", "a dataset of images"))
+    problems: list[Problem] = []
+    for name in models:
+        try:
+            classifier(name).check(dataset)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
     found = []
-    for name, model in [(name, classifier(name)) for name in models]:
-        assert dataset is not None  # noqa: S101 # for the type checker: looked at above
-        top, class_names = model.answers(dataset, progress=progress)
+    for name in models:
+        top, class_names = classifier(name).answers(dataset, progress=progress)
         found.append(Answers(name, top, dataset.items["item_id"], class_names))
     return found
 
