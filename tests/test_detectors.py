@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,7 @@ from PIL import Image
 import labelfix
 from labelfix.errors import InputError, LabelfixError, LabelfixWarning
 from labelfix.predict import out_of_fold, out_of_fold_boxes
-from labelfix.predict.detect.models import Detector, Scenes, found, scenes
+from labelfix.predict.detect.models import Detector, FoundBoxes, Scenes, found, scenes
 from labelfix.predict.detect.names import resolve
 from labelfix.predict.models import Inputs, describe
 from labelfix.schema import BOX, BOX_PREDICTIONS, BoxPredictions, Dataset
@@ -100,6 +101,19 @@ def of_images(predictions: BoxPredictions) -> dict[str, list[str]]:
     return dict(grouped.iter_rows())
 
 
+def losses_in(store: Path) -> list[NDArray[np.float64]]:
+    """Training losses that stored folds keep: positive numbers, one an epoch."""
+    found = []
+    for path in store.glob("fold-*.boxes"):
+        with path.open("rb") as file:
+            stored = FoundBoxes().read(file, ANY)
+        assert stored is not None
+        assert stored.losses is not None
+        assert (stored.losses > 0).all()
+        found.append(stored.losses)
+    return found
+
+
 # What all detectors have in common
 
 
@@ -144,7 +158,7 @@ def test_copies_of_an_image_and_groups_are_held_out_together(tmp_path: Path) -> 
 def test_a_run_goes_on_at_the_fold_that_it_reached(squares: Dataset, tmp_path: Path) -> None:
     first, again, other = Painter(), Painter(), Painter(score=0.25)
     whole = out_of_fold_boxes(squares, first, folds=3, store=tmp_path)
-    next(tmp_path.glob("fold-*.parquet")).unlink()
+    next(tmp_path.glob("fold-*.boxes")).unlink()
     resumed = out_of_fold_boxes(squares, again, folds=3, store=tmp_path)
     assert resumed.boxes.equals(whole.boxes)
     assert (len(first.asked), len(again.asked)) == (3, 1)
@@ -154,7 +168,7 @@ def test_a_run_goes_on_at_the_fold_that_it_reached(squares: Dataset, tmp_path: P
 
 def test_a_broken_stored_fold_is_done_again(squares: Dataset, tmp_path: Path) -> None:
     out_of_fold_boxes(squares, Painter(), folds=2, store=tmp_path)
-    next(tmp_path.glob("fold-*.parquet")).write_bytes(b"half a fi")
+    next(tmp_path.glob("fold-*.boxes")).write_bytes(b"half a fi")
     again = Painter()
     out_of_fold_boxes(squares, again, folds=2, store=tmp_path)
     assert len(again.asked) == 1
@@ -321,6 +335,7 @@ def test_ultralytics_trains_per_fold_and_leaves_everything_alone(
     assert not lists[0]["train"] & lists[0]["test"]
 
     assert ("epochs of yolo11n.yaml", 1, 1) in told
+    assert [len(one) for one in losses_in(tmp_path / "store")] == [1, 1]
     assert predictions.details["parameters"] == describe(yolo)
     probs = predictions.boxes["pred_probs"].to_numpy()
     assert probs.shape == (predictions.boxes.height, 2)
@@ -427,12 +442,13 @@ def faster() -> Any:
 
 @needs_torchvision
 def test_torchvision_trains_per_fold_and_leaves_the_random_numbers_alone(
-    squares: Dataset, faster: Any
+    squares: Dataset, faster: Any, tmp_path: Path
 ) -> None:
     import torch
 
     state = torch.random.get_rng_state()
-    predictions = out_of_fold_boxes(squares, faster, 2)
+    predictions = out_of_fold_boxes(squares, faster, 2, store=tmp_path)
+    assert [len(one) for one in losses_in(tmp_path)] == [1, 1]
     assert torch.equal(state, torch.random.get_rng_state())
     assert set(predictions.boxes["label"]) <= {"dark", "bright"}
     assert predictions.boxes.group_by("item_id").len()["len"].max() == 10

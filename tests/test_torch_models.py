@@ -75,6 +75,9 @@ def test_a_small_network_learns_to_tell_strokes() -> None:
     images, labels = strokes(180)
     result = TINY.fit_predict(images, job_of(labels, 60), None)
     assert (result.pred_probs.argmax(axis=1) == labels[:60]).mean() > 0.9
+    assert result.losses is not None
+    assert len(result.losses) == TINY.training.n_epochs(120)
+    assert result.losses[-1] < result.losses[0] / 2
 
 
 def test_a_wrong_label_looks_wrong_in_training_too() -> None:
@@ -496,6 +499,9 @@ def test_a_gpu_learns_the_same() -> None:
     images, labels = strokes(180)
     result = TINY.fit_predict(images, job_of(labels, 60), None)
     assert (result.pred_probs.argmax(axis=1) == labels[:60]).mean() > 0.9
+    assert result.losses is not None
+    assert len(result.losses) == TINY.training.n_epochs(120)
+    assert result.losses[-1] < result.losses[0] / 2
 
 
 def test_folds_use_the_cores_and_share_no_gpu() -> None:
