@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-import labelfix
 from labelfix.errors import InputError, LabelfixError, MissingExtraError, Problem
 from labelfix.predict.detect.models import DetectResult, found, scenes
 from labelfix.predict.models import Inputs
@@ -303,7 +302,7 @@ def _run(folder: Path, task: dict[str, Any], progress: Progress | None, *, offli
 
 def _environment(folder: Path, *, offline: bool) -> dict[str, str]:
     """Give the user's environment, with a home of its own for Ultralytics."""
-    own = str(Path(labelfix.__file__).parent.parent)
+    own = str(Path(__file__).parents[3])
     paths = [own, *filter(None, [os.environ.get("PYTHONPATH")])]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     settings = folder / "config"
