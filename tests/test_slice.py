@@ -289,3 +289,48 @@ def test_a_run_of_boxes_is_sliced_by_box(tmp_path: Path, paint: Paint) -> None:
         )
     reviewed = slice_errors(run.path, by=["object_size"], reviewed=True)
     assert reviewed.select("value", "items", "wrong").rows() == [("8", 5, 5), ("30", 5, 0)]
+
+
+def detections_of_other_names(root: Path, paint: Paint) -> list[str]:
+    """Two images with a cat each, which the detector calls 17; on one it is far off."""
+    boxes = [{"id": k, "image_id": k, "category_id": 1, "bbox": [5, 5, 40, 40]} for k in (0, 1)]
+    sizes = {"width": 100, "height": 80}
+    pictures = [{"id": k, "file_name": f"{k}.png", **sizes} for k in (0, 1)]
+    for k in (0, 1):
+        paint(root / f"{k}.png", k, (100, 80))
+    whole = {"images": pictures, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}
+    (root / "boxes.json").write_text(json.dumps(whole))
+    found = [
+        {"image_id": k, "category_id": 17, "bbox": [5 + 50 * k, 5, 40, 40], "score": 0.9}
+        for k in (0, 1)
+    ]
+    (root / "found.json").write_text(json.dumps(found))
+    call = ["slice", str(root / "boxes.json"), "--predictions", str(root / "found.json")]
+    return [*call, "--by", "item_id", "--draws", "0", "--format", "csv"]
+
+
+def test_the_command_takes_a_class_map_as_find_does(
+    tmp_path: Path, paint: Paint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = detections_of_other_names(tmp_path, paint)
+    assert main(call) == 2
+    told = capsys.readouterr().err
+    assert "17" in told
+    assert "class map" in told
+    assert main([*call, "--class-map", "17=cat"]) == 0
+    table = pl.read_csv(capsys.readouterr().out.encode())
+    assert table["value"].to_list() == ["1.png", "0.png"]
+    assert table["ap"].to_list() == pytest.approx([0, 1])
+    (tmp_path / "map.json").write_text('{"17": "cat"}')
+    assert main([*call, "--class-map", str(tmp_path / "map.json")]) == 0
+    assert pl.read_csv(capsys.readouterr().out.encode()).equals(table)
+
+
+def test_a_class_map_for_what_has_no_predicted_boxes_is_refused(
+    tmp_path: Path, paint: Paint, class_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = images(tmp_path, paint)
+    call = ["slice", str(path), "--predictions", str(tmp_path / "model.csv")]
+    for one in (call, ["slice", str(class_run)]):
+        assert main([*one, "--class-map", "a=b"]) == 2
+        assert "--class-map" in capsys.readouterr().err

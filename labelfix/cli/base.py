@@ -168,6 +168,14 @@ SkipBad = Annotated[
     bool,
     typer.Option("--skip-bad", help="Leave out what cannot be read.", rich_help_panel=READING),
 ]
+ClassMap = Annotated[
+    list[str] | None,
+    to_read(
+        "The dataset's class for each class of the predictions, where they differ: JSON, YAML, "
+        "CSV, or NAME=NAME; NAME= leaves a class out. Repeat for more.",
+        metavar="FILE",
+    ),
+]
 
 FormatOption = Annotated[
     Format, typer.Option("--format", help="How to list things on standard output.")

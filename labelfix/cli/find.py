@@ -11,6 +11,7 @@ import typer
 from labelfix.cli.base import (
     FINDINGS,
     TOP_OF_SHOW,
+    ClassMap,
     ClassNames,
     DatasetFormat,
     Features,
@@ -95,14 +96,7 @@ def find(
             metavar="FILE",
         ),
     ] = None,
-    class_map: Annotated[
-        list[str] | None,
-        to_read(
-            "The dataset's class for each class of the predictions, where they differ: JSON, "
-            "YAML, CSV, or NAME=NAME; NAME= leaves a class out. Repeat for more.",
-            metavar="FILE",
-        ),
-    ] = None,
+    class_map: ClassMap = None,
     dataset_format: DatasetFormat = None,
     label: Label = None,
     image: Image = None,

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labelfix.cli.base import FormatOption, Quiet  # noqa: TC001 # typer reads annotations
+from labelfix.cli.base import (
+    ClassMap,
+    ClassNames,
+    DatasetFormat,
+    FormatOption,
+    Id,
+    Image,
+    Images,
+    Label,
+    Quiet,
+    SkipBad,
+    VocPixels,
+    VocPixelsOption,
+)
 from labelfix.cli.output import Format, print_lines, print_rows
 from labelfix.cli.progress import Bars
 from labelfix.errors import InputError, LabelfixWarning, Problem
@@ -19,6 +32,8 @@ from labelfix.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from labelfix.run.record import Reading
 
 __all__ = ["filter", "slice"]
 
@@ -33,22 +48,6 @@ class Target(StrEnum):
     folder = "folder"
 
 
-FormatName = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Format of PATH, if not recognised.", show_default=False),
-]
-LabelColumn = Annotated[
-    str | None,
-    typer.Option(metavar="COLUMN", help="Column of given labels.", show_default=False),
-]
-ImageColumn = Annotated[
-    str | None,
-    typer.Option(metavar="COLUMN", help="Column of image paths.", show_default=False),
-]
-IdColumn = Annotated[
-    str | None,
-    typer.Option("--id", metavar="COLUMN", help="Column of item ids.", show_default=False),
-]
 Template = Annotated[
     str | None,
     typer.Option(
@@ -106,10 +105,14 @@ Where = Annotated[
 def filter(  # noqa: A001 # the command's name
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The dataset.")],
     *,
-    dataset_format: FormatName = None,
-    label: LabelColumn = None,
-    image: ImageColumn = None,
-    id_column: IdColumn = None,
+    dataset_format: DatasetFormat = None,
+    label: Label = None,
+    image: Image = None,
+    id_column: Id = None,
+    images: Images = None,
+    class_names: ClassNames = None,
+    voc_pixels: VocPixelsOption = VocPixels.inclusive,
+    skip_bad: SkipBad = False,
     template: Template = None,
     join: Join = None,
     on: On = None,
@@ -132,21 +135,17 @@ def filter(  # noqa: A001 # the command's name
     quiet: Quiet = False,
 ) -> None:
     """Join facts to the items of a dataset, keep those that fit, and write them out."""
-    from labelfix.formats import read
     from labelfix.metadata import export, gather
+    from labelfix.run.dataset import read_as
 
     if (to is None) != (out is None):
         raise InputError(Problem("--to and --out", "one without the other", "both, or neither"))
+    reading = _reading(
+        dataset_format, label, image, id_column, images, class_names, voc_pixels, skip_bad=skip_bad
+    )
     with _told(quiet=quiet) as bars:
         kept = gather(
-            read(
-                path,
-                format=dataset_format,
-                label=label,
-                image=image,
-                id=id_column,
-                progress=bars,
-            ),
+            read_as(path, reading, bars),
             template=template,
             joins=_joins(join, on),
             to=key,
@@ -177,16 +176,21 @@ def slice(  # noqa: A001 # the command's name
             show_default=False,
         ),
     ] = None,
+    class_map: ClassMap = None,
     reviewed: Annotated[
         bool,
         typer.Option(
             "--reviewed", help="Of a run: what reviewers found wrong, not what is flagged."
         ),
     ] = False,
-    dataset_format: FormatName = None,
-    label: LabelColumn = None,
-    image: ImageColumn = None,
-    id_column: IdColumn = None,
+    dataset_format: DatasetFormat = None,
+    label: Label = None,
+    image: Image = None,
+    id_column: Id = None,
+    images: Images = None,
+    class_names: ClassNames = None,
+    voc_pixels: VocPixelsOption = VocPixels.inclusive,
+    skip_bad: SkipBad = False,
     template: Template = None,
     join: Join = None,
     on: On = None,
@@ -216,15 +220,16 @@ def slice(  # noqa: A001 # the command's name
     """Count errors for each value of each fact, worst first."""
     from labelfix.run.slices import slice_errors
 
+    reading = _reading(
+        dataset_format, label, image, id_column, images, class_names, voc_pixels, skip_bad=skip_bad
+    )
     with _told(quiet=quiet) as bars:
         table = slice_errors(
             path,
+            reading,
             predictions=predictions,
+            class_map=class_map,
             reviewed=reviewed,
-            format=dataset_format,
-            label=label,
-            image=image,
-            id=id_column,
             template=template,
             joins=_joins(join, on),
             to=key,
@@ -261,6 +266,31 @@ def _about_slices(slices: int, top: int, *, is_rate: bool) -> list[str]:
     test = f"p compares a slice with all other items, adjusted for {slices} comparisons (Holm). "
     note = "The intervals are not adjusted for how many there are: of twenty, one misses by chance."
     return [*more, test * is_rate + note]
+
+
+def _reading(
+    dataset_format: str | None,
+    label: str | None,
+    image: str | None,
+    id_column: str | None,
+    images: Path | None,
+    class_names: list[str] | None,
+    voc_pixels: VocPixels,
+    *,
+    skip_bad: bool,
+) -> Reading:
+    from labelfix.run.record import Reading
+
+    return Reading(
+        dataset_format=dataset_format,
+        label=label,
+        image=image,
+        id=id_column,
+        images=None if images is None else str(images),
+        class_names=None if class_names is None else tuple(class_names),
+        voc_pixels=voc_pixels.value,
+        skip_bad=skip_bad,
+    )
 
 
 def _joins(files: list[Path] | None, on: list[str] | None) -> list[tuple[str | Path, str]]:

@@ -12,10 +12,11 @@ from labelfix.decisions import read_log
 from labelfix.errors import InputError, Problem
 from labelfix.evaluate.slices import box_facts, slice_map, slice_rates
 from labelfix.evaluate.versions import answers_for
-from labelfix.formats import read
 from labelfix.formats.detections import read_box_predictions
 from labelfix.metadata import gather
+from labelfix.run.dataset import read_as
 from labelfix.run.directory import RECORD, open_run
+from labelfix.run.record import Reading
 from labelfix.schema import Dataset
 
 if TYPE_CHECKING:
@@ -31,13 +32,11 @@ __all__ = ["slice_errors"]
 
 def slice_errors(
     path: str | Path,
+    reading: Reading | None = None,
     *,
     predictions: str | Path | None = None,
+    class_map: Sequence[str] | None = None,
     reviewed: bool = False,
-    format: str | None = None,  # noqa: A002 # the word that users look for
-    label: str | None = None,
-    image: str | None = None,
-    id: str | None = None,  # noqa: A002 # as above
     template: str | None = None,
     joins: Sequence[tuple[str | Path, str]] = (),
     to: str | None = None,
@@ -57,13 +56,15 @@ def slice_errors(
     path
         A run: the share of its labels, or given boxes, that are flagged. A dataset, with
         `predictions`: accuracy, or of boxes average precision.
+    reading
+        How to read a dataset; its `id` is the predictions' too.
     predictions
         One model's, as `labelfix.evaluate.versions.read_answers` or, of boxes,
         `labelfix.formats.detections.read_box_predictions` reads them.
+    class_map
+        Of predicted boxes: as in `labelfix.read_box_predictions`.
     reviewed
         Of a run: the share that reviewers found wrong, among what they decided.
-    format, label, image, id
-        As in `labelfix.read`, of a dataset.
     template, joins, to, image_facts, condition
         As in `labelfix.metadata.gather`.
     by, bins, most, level
@@ -86,11 +87,11 @@ def slice_errors(
         raise InputError(Problem(str(path), found, expected))
     if run is None and reviewed:
         raise InputError(Problem(str(path), "a dataset", "a run, which has decisions"))
-    dataset = (
-        _dataset_of(run)
-        if run
-        else read(path, format=format, label=label, image=image, id=id, progress=progress)
-    )
+    reading = reading or Reading()
+    dataset = _dataset_of(run) if run else read_as(path, reading, progress)
+    if class_map and (run or not dataset.has_boxes):
+        found = "a run" if run else "class labels"
+        raise InputError(Problem("--class-map", found, "predicted boxes, with --predictions"))
     cut: dict[str, Any] = {"by": by, "bins": bins, "most": most, "level": level}
     kept = gather(
         dataset,
@@ -105,9 +106,9 @@ def slice_errors(
         facts, wrong = _faults(run, kept, reviewed=reviewed)
         return slice_rates(facts, wrong, **cut)
     if dataset.has_boxes:
-        boxes = read_box_predictions(predictions, dataset)
+        boxes = read_box_predictions(predictions, dataset, class_map=class_map)
         return slice_map(kept, boxes, draws=draws, progress=progress, **cut)
-    wrong = _wrong_answers(dataset, kept, str(predictions), id)
+    wrong = _wrong_answers(dataset, kept, str(predictions), reading.id)
     return slice_rates(kept.facts, wrong, measure="accuracy", **cut)
 
 
@@ -115,7 +116,7 @@ def _wrong_answers(
     dataset: Dataset,
     kept: Dataset,
     predictions: str,
-    id: str | None,  # noqa: A002 # as in `slice_errors`
+    id: str | None,  # noqa: A002 # as in `answers_for`
 ) -> NDArray[np.bool_]:
     """Say of each item of `kept`, a part of `dataset`, whether it is answered wrongly."""
     wrong = answers_for(dataset, predictions, id)[:, 0] != dataset.labels
