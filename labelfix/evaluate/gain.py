@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.evaluate.pairing import REMOVED, Pair, pair_versions
+from labelfix.evaluate.pairing import REMOVED, Pair, flattering, pair_versions
 from labelfix.evaluate.scoring import METRICS, UNTESTED, ClassScores
 from labelfix.evaluate.statistics import mcnemar, redraw
 from labelfix.evaluate.tables import (
@@ -23,11 +23,8 @@ from labelfix.evaluate.tables import (
     BEFORE,
     Gain,
     Layout,
-    cell_table,
-    class_table,
-    effect_table,
+    gain_tables,
     movement_table,
-    seed_table,
 )
 from labelfix.splits import PARTS, TEST, TRAIN, VALIDATION, Split
 
@@ -467,10 +464,7 @@ def _warn(plan: Plan, suggested_by: Sequence[str]) -> None:
         more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
         _say(f"no training item for {shown}{more}, which are tested: they can only be missed")
     if plan.model.name in suggested_by:
-        _say(
-            f"{plan.model.name} suggested the corrections and is the model under test: labels that "
-            "follow its suggestions flatter it; test another model as well"
-        )
+        _say(flattering(plan.model.name, "labels"))
 
 
 def _say(text: str) -> None:
@@ -497,10 +491,7 @@ def _tables(
         {name: _class_items(scores, name) for name in (BEFORE, AFTER)},
     )
     return Gain(
-        cells=cell_table(layout, point, drawn, level),
-        effects=effect_table(layout, point, drawn, level),
-        per_class=class_table(layout, point, drawn, level),
-        by_seed=seed_table(layout, by_seed),
+        **gain_tables(layout, point, drawn, by_seed, level),
         mcnemar=_mcnemar_table(scores),
         changes=_change_table(plan),
         movement=None if alone is None else _movement(plan, alone, by_seed),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from labelfix.schema import Dataset
 
-__all__ = ["REMOVED", "Pair", "lacking", "pair_versions"]
+__all__ = ["REMOVED", "Pair", "flattering", "lacking", "pair_versions"]
 
 REMOVED = -1
 """Class number of an item that the corrected version leaves out."""
@@ -175,4 +175,12 @@ def lacking(version: str, ids: pl.Series) -> Problem:
         f"no item {', '.join(shown)}{more}",
         "the same items in both",
         fix,
+    )
+
+
+def flattering(model: str, what: str) -> str:
+    """Warn that the model under test is the one whose suggestions the reviewer saw."""
+    return (
+        f"{model} suggested the corrections and is the model under test: {what} that follow its "
+        "suggestions flatter it; test another model as well"
     )

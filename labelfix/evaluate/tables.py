@@ -22,11 +22,8 @@ __all__ = [
     "BEFORE",
     "Gain",
     "Layout",
-    "cell_table",
-    "class_table",
-    "effect_table",
+    "gain_tables",
     "movement_table",
-    "seed_table",
 ]
 
 BEFORE, BETWEEN, AFTER = "original", "relabelled", "corrected"
@@ -136,7 +133,33 @@ def _ends(drawn: Floats, level: float) -> Floats:
     return interval(drawn.reshape(len(drawn), -1), level).reshape(2, *drawn.shape[1:])
 
 
-def cell_table(layout: Layout, point: Floats, drawn: Floats, level: float) -> pl.DataFrame:
+def gain_tables(
+    layout: Layout, point: Floats, drawn: Floats, by_seed: Floats, level: float
+) -> dict[str, pl.DataFrame]:
+    """Make the tables of a `Gain` that classes and boxes share.
+
+    Parameters
+    ----------
+    layout
+        What the axes mean.
+    point
+        Numbers of the means over seeds, shape (trained on, tested on, numbers).
+    drawn
+        The same of each draw, shape (draws, trained on, tested on, numbers).
+    by_seed
+        Of each seed, shape (trained on, tested on, seeds, numbers).
+    level
+        Of the intervals.
+    """
+    return {
+        "cells": _cell_table(layout, point, drawn, level),
+        "effects": _effect_table(layout, point, drawn, level),
+        "per_class": _class_table(layout, point, drawn, level),
+        "by_seed": _seed_table(layout, by_seed),
+    }
+
+
+def _cell_table(layout: Layout, point: Floats, drawn: Floats, level: float) -> pl.DataFrame:
     """Make `Gain.cells`."""
     low, high = _ends(drawn[..., : len(layout.metrics)], level)
     rows = [
@@ -156,7 +179,7 @@ def cell_table(layout: Layout, point: Floats, drawn: Floats, level: float) -> pl
     return pl.DataFrame(rows).fill_nan(None)
 
 
-def effect_table(layout: Layout, point: Floats, drawn: Floats, level: float) -> pl.DataFrame:
+def _effect_table(layout: Layout, point: Floats, drawn: Floats, level: float) -> pl.DataFrame:
     """Make `Gain.effects`."""
     rows = []
     whole = slice(len(layout.metrics))
@@ -178,7 +201,7 @@ def effect_table(layout: Layout, point: Floats, drawn: Floats, level: float) -> 
     return pl.DataFrame(rows).fill_nan(None)
 
 
-def class_table(layout: Layout, point: Floats, drawn: Floats, level: float) -> pl.DataFrame:
+def _class_table(layout: Layout, point: Floats, drawn: Floats, level: float) -> pl.DataFrame:
     """Make `Gain.per_class`."""
     classes = slice(len(layout.metrics), None)
     now = layout.corner(point[..., classes], "all")
@@ -192,7 +215,7 @@ def class_table(layout: Layout, point: Floats, drawn: Floats, level: float) -> p
     return pl.DataFrame(columns).fill_nan(None)
 
 
-def seed_table(layout: Layout, by_seed: Floats) -> pl.DataFrame:
+def _seed_table(layout: Layout, by_seed: Floats) -> pl.DataFrame:
     """Make `Gain.by_seed` from numbers of shape (trained on, tested on, seeds, numbers)."""
     rows = [
         {"seed": s, "trained_on": train, "tested_on": test}
