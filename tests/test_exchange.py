@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -127,13 +128,28 @@ def exported(folder: Path, tool: str, **options: Any) -> Path:
 
 
 def submit(path: Path, change: Callable[[list[dict[str, Any]]], Any] = lambda _: None) -> None:
-    """What Label Studio makes of a task when a person submits the suggestions as they are."""
+    """What Label Studio makes of a task when a person submits the suggestions as they are.
+
+    The members are those of an export of version 1.23.
+    """
     tasks = json.loads(path.read_text())
     for number, task in enumerate(tasks):
-        result = task["predictions"][0]["result"]
-        task |= {"id": number + 1, "inner_id": number + 1, "drafts": [], "predictions": []}
+        suggested = task["predictions"][0] | {"id": 22, "score": None, "task": number + 1}
+        result = [one | {"origin": "prediction"} for one in suggested["result"]]
+        task |= {"id": number + 1, "inner_id": number + 1, "drafts": [], "predictions": [22]}
+        task |= {"meta": {}, "project": 2, "total_annotations": 1, "comment_authors": []}
         task["annotations"] = [
-            {"id": 5, "completed_by": 1, "was_cancelled": False, "lead_time": 4.2, "result": result}
+            {
+                "id": 5,
+                "completed_by": 1,
+                "was_cancelled": False,
+                "ground_truth": False,
+                "lead_time": 4.2,
+                "prediction": suggested,
+                "parent_prediction": 22,
+                "result_count": len(result),
+                "result": result,
+            }
         ]
         change(result)
     path.write_text(json.dumps(tasks))
@@ -188,7 +204,7 @@ def test_images_without_boxes_are_kept(tool: str, tmp_path: Path) -> None:
     if tool == "label-studio":
         submit(tmp_path / TOOLS[tool])
     answers = read_answers(tmp_path / TOOLS[tool])[:1]
-    assert answers == [Answer("im/empty ü.png", ())]
+    assert [(one.name, one.regions) for one in answers] == [("im/empty ü.png", ())]
     assert said(decide(answers, annotations=given, issues=issues)) == [("delete", "5")]
 
 
@@ -295,6 +311,17 @@ def test_cvat_that_lost_the_ids_is_matched_by_overlap(tmp_path: Path) -> None:
     ]
 
 
+def test_cvat_exports_of_a_whole_project_are_read(tmp_path: Path) -> None:
+    """As CVAT 2 writes them: with subsets, and labels that say which shape they are."""
+    label = "<label><name>cat</name><color>#fa32b7</color><type>rectangle</type></label>"
+    meta = f"<project><id>1</id><subsets>Test\nTrain</subsets><labels>{label}</labels></project>"
+    text = re.sub("<job>.*</job>", meta, CVAT)
+    text = re.sub('(name="[ab].png")', r'\1 subset="Train" task_id="593280"', text)
+    (tmp_path / "a.xml").write_text(text)
+    (tmp_path / "b.xml").write_text(CVAT)
+    assert read_answers(tmp_path / "a.xml") == read_answers(tmp_path / "b.xml")
+
+
 def test_cvat_archives_are_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "task.zip", "w") as archive:
         archive.writestr("annotations.xml", CVAT)
@@ -361,6 +388,84 @@ def test_only_submitted_label_studio_tasks_count(tmp_path: Path) -> None:
     tasks[1]["annotations"] = []
     path.write_text(json.dumps(tasks))
     assert [answer.name for answer in read_answers(path)] == ["im/empty ü.png"]
+
+
+def test_each_person_in_a_label_studio_file_decides_in_their_own_name(tmp_path: Path) -> None:
+    path = exported(tmp_path, "label-studio")
+    tasks = json.loads(path.read_text())
+    first = tasks[0]["annotations"][0]
+    corrected = first | {"result": first["result"][1:]}
+    someone = {"id": 2, "email": "bob@example.org"}
+    tasks[0]["annotations"] += [first | {"completed_by": someone, "result": []}]
+    tasks[0]["annotations"] += [corrected | {"completed_by": someone}]  # the last one counts
+    path.write_text(json.dumps(tasks))
+    answers = read_answers(path)
+    decisions = decide(answers)
+    of_bob = [one for one in decisions if one.reviewer == "ann/bob@example.org"]
+    assert said(of_bob) == [("delete", "7"), ("keep", "8")]
+    assert {one.reviewer for one in decisions} == {"ann/1", "ann/bob@example.org"}
+    replay = Replay()
+    assert not any(replay.extend(decisions))
+    assert [conflict.subject for conflict in replay.conflicts()] == ["7"]
+    assert decide(answers, replay) == []
+
+
+def test_choices_beside_the_classes_are_passed_over(tmp_path: Path) -> None:
+    given = pl.DataFrame({"annotation_id": ["im/a.png"], "item_id": ["im/a.png"], "label": ["cat"]})
+    issues = queue(issue("mislabeled", "im/a.png", "im/a.png", "dog"))
+    path = exported(tmp_path, "label-studio", annotations=given, issues=issues)
+    tasks = json.loads(path.read_text())
+    (label,) = tasks[0]["annotations"][0]["result"]
+    quality = label | {"from_name": "quality", "value": {"choices": ["blurred"]}}
+    regions = {}
+    for results in ([label, quality], [quality]):
+        tasks[0]["annotations"][0]["result"] = results
+        path.write_text(json.dumps(tasks))
+        regions[len(results)] = read_answers(path)[0].regions
+    assert regions[2] == (Region("dog"),)
+    assert regions[1] == (Region("blurred"),)  # a set-up that calls its control otherwise
+
+
+def test_the_short_json_of_label_studio_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"image": "a.png", "id": 1, "label": [], "annotator": 1}]')
+    assert "expected an export as JSON" in problems(lambda: read_answers(tmp_path / "a.json"))
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_images_of_another_size_are_refused(tool: str, tmp_path: Path) -> None:
+    path = exported(tmp_path, tool)
+    text = path.read_text()
+    for old, new in (('width="64"', 'width="32"'), ('width": 64', 'width": 32')):
+        text = text.replace(old, new)
+    path.write_text(text)
+    found = problems(lambda: decide(read_answers(path)))
+    assert "im/a.png: found an image of 32 x 48 pixels; expected 64 x 48" in found
+    assert "im/b.png" not in found
+
+
+def test_boxes_cannot_be_percent_of_an_unknown_size(tmp_path: Path) -> None:
+    tasks = tasks_of(ITEMS.with_columns(width=0), GIVEN, QUEUE)
+    write = partial(write_tasks, class_names=CLASSES, issues=QUEUE, root=None)
+    assert "unknown size" in problems(lambda: write(tmp_path / "q.json", "label-studio", tasks))
+    assert not list(tmp_path.iterdir())
+
+
+def test_label_studio_finds_images_below_the_folder_above_the_dataset(tmp_path: Path) -> None:
+    tasks = tasks_of(ITEMS, GIVEN, QUEUE)
+    write_tasks(
+        tmp_path / "q.json",
+        "label-studio",
+        tasks,
+        class_names=CLASSES,
+        issues=QUEUE,
+        root=tmp_path / "my photos",
+    )
+    (first, *_) = json.loads((tmp_path / "q.json").read_text())
+    assert first["data"]["image"] == "/data/local-files/?d=my%20photos/im/a.png"
+    del first["data"]["item_id"]
+    first["annotations"] = [{"result": []}]
+    (tmp_path / "q.json").write_text(json.dumps([first]))
+    assert {one.item_id for one in decide(read_answers(tmp_path / "q.json"))} == {"im/a.png"}
 
 
 @pytest.mark.parametrize(

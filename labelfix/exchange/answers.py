@@ -50,6 +50,8 @@ def decisions_from(
     added. What was shown for an issue and came back as it was given is kept. Of class labels, two
     or more are a `multi_label` mark, and none is `none_of_the_classes`.
 
+    Where answers are by several people, each decides in a name of their own, `reviewer/PERSON`.
+
     Parameters
     ----------
     answers
@@ -72,28 +74,33 @@ def decisions_from(
     Raises
     ------
     InputError
-        Naming every image and class that the dataset does not have.
+        Naming every image and class that the dataset does not have, and every image that had
+        another size there.
     """
     named = _named(answers, items["item_id"].to_list())
     has_boxes = "x1" in annotations.columns
     _refuse_what_does_not_fit(named, set(class_names), has_boxes=has_boxes)
-    wanted = list(named)
-    given, asked = (
-        _by_item(table.filter(pl.col("item_id").is_in(wanted))) for table in (annotations, issues)
-    )
-    clerk = _Clerk(replay, reviewer, fingerprint)
-    for item, answer in named.items():
+    wanted = pl.col("item_id").is_in(list({item for item, _ in named}))
+    if has_boxes:
+        _refuse_other_sizes(named, items.filter(wanted))
+    given, asked = (_by_item(table.filter(wanted)) for table in (annotations, issues))
+    people = sorted({answer.by for answer in answers})
+    clerks = {
+        who: _Clerk(replay, reviewer if len(people) == 1 else f"{reviewer}/{who}", fingerprint)
+        for who in people
+    }
+    for item, answer in named:
         of_item = [one for one in asked.get(item, []) if one["issue"] in shown]
-        desk = _Desk(clerk, item, of_item, same_box, tolerance)
+        desk = _Desk(clerks[answer.by], item, of_item, same_box, tolerance)
         if has_boxes:
             shapes = [region for region in answer.regions if region.box is not None]
             desk.boxes(given.get(item, []), shapes)
         else:
             desk.labels(given.get(item, []), answer.regions)
-    return clerk.decisions
+    return [one for clerk in clerks.values() for one in clerk.decisions]
 
 
-def _named(answers: Sequence[Answer], items: Sequence[str]) -> dict[str, Answer]:
+def _named(answers: Sequence[Answer], items: Sequence[str]) -> list[tuple[str, Answer]]:
     """Find the item of each answer: by its id, or by an end that only one has.
 
     Raises
@@ -105,7 +112,7 @@ def _named(answers: Sequence[Answer], items: Sequence[str]) -> dict[str, Answer]
     by_name: dict[str, list[str]] = defaultdict(list)
     for item in items:
         by_name[item.rpartition("/")[2]].append(item)
-    found: dict[str, Answer] = {}
+    found: dict[tuple[str, str], Answer] = {}
     problems = []
     for answer in answers:
         name = answer.name.replace("\\", "/")
@@ -121,17 +128,17 @@ def _named(answers: Sequence[Answer], items: Sequence[str]) -> dict[str, Answer]
         if len(alike) != 1:
             what = f"several items ({', '.join(alike[:3])})" if alike else "no item"
             problems.append(Problem(answer.name, f"an image that is {what}", "one of the dataset"))
-        elif alike[0] in found:
+        elif (alike[0], answer.by) in found:
             problems.append(Problem(answer.name, "an image that comes twice", "once"))
         else:
-            found[alike[0]] = answer
+            found[alike[0], answer.by] = answer
     if problems:
         raise InputError(problems)
-    return found
+    return [(item, answer) for (item, _), answer in found.items()]
 
 
 def _refuse_what_does_not_fit(
-    named: Mapping[str, Answer], known: set[str], *, has_boxes: bool
+    named: Sequence[tuple[str, Answer]], known: set[str], *, has_boxes: bool
 ) -> None:
     """Name boxes where the dataset has none, and classes that it does not have.
 
@@ -142,12 +149,28 @@ def _refuse_what_does_not_fit(
     expected = f"a class of the run: {', '.join(names[:SHOWN])}{more}"
     fix = "rename it in the file, or add it to the dataset's own files, find again and export anew"
     problems = []
-    for item, answer in named.items():
+    for item, answer in named:
         for region in answer.regions:
             if region.box is not None and not has_boxes:
                 problems.append(Problem(item, "a box", "class labels, as the dataset has"))
             elif region.label not in known and (region.box is not None) == has_boxes:
                 problems.append(Problem(item, f"class {region.label!r}", expected, fix))
+    if problems:
+        raise InputError(problems)
+
+
+def _refuse_other_sizes(named: Sequence[tuple[str, Answer]], items: pl.DataFrame) -> None:
+    """Name images that had another size in the tool: their boxes would be at other places."""
+    if "width" not in items.columns:
+        return
+    sizes = {item: size for item, *size in items.select("item_id", "width", "height").iter_rows()}
+    problems = []
+    for item, answer in named:
+        width, height = sizes[item]
+        if answer.size and width and height and answer.size != (width, height):
+            found = f"an image of {answer.size[0]} x {answer.size[1]} pixels"
+            fix = "give the tool the images of the dataset as they are"
+            problems.append(Problem(item, found, f"{width} x {height}, as in the dataset", fix))
     if problems:
         raise InputError(problems)
 

@@ -27,7 +27,11 @@ def recognises(path: Path) -> bool:
         return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
-def write(path: Path, tasks: Sequence[Task], class_names: Sequence[str]) -> Iterator[bytes]:  # noqa: ARG001 # as the other formats
+def write(
+    tasks: Sequence[Task],
+    class_names: Sequence[str],
+    root: Path | None,  # noqa: ARG001 # as the other formats
+) -> Iterator[bytes]:
     """Give the file."""
     ids = {name: number for number, name in enumerate(class_names, 1)}
     images = [
@@ -74,7 +78,15 @@ def read(path: Path) -> list[Answer]:
             regions[one["image_id"]].append(
                 Region(names[one["category_id"]], box, one.get(ID) or None)
             )
-        return [Answer(one["file_name"], tuple(regions[one["id"]])) for one in document["images"]]
+        return [
+            Answer(one["file_name"], tuple(regions[one["id"]]), _size(one))
+            for one in document["images"]
+        ]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         found = f"no COCO document ({type(error).__name__}: {error})"
         raise InputError(Problem(str(path), found, "images, annotations and categories")) from error
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    width, height = image.get("width"), image.get("height")
+    return (int(width), int(height)) if width and height else None

@@ -38,7 +38,11 @@ def recognises(path: Path) -> bool:
     return path.suffix.lower() in {".xml", ".zip"}
 
 
-def write(path: Path, tasks: Sequence[Task], class_names: Sequence[str]) -> Iterator[bytes]:  # noqa: ARG001 # other formats name their files by it
+def write(
+    tasks: Sequence[Task],
+    class_names: Sequence[str],
+    root: Path | None,  # noqa: ARG001 # as the other formats
+) -> Iterator[bytes]:
     """Give the file piece by piece."""
     yield b'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
     yield b"  <meta>\n    <task>\n      <labels>\n"
@@ -112,10 +116,17 @@ def read(path: Path) -> list[Answer]:
                 problems.append(
                     Problem(f"{path}: {name}", found, "boxes or tags", line=element.line)
                 )
-        answers.append(Answer(image.attributes.get("name", ""), tuple(regions)))
+        answers.append(Answer(image.attributes.get("name", ""), tuple(regions), _size(image)))
     if problems:
         raise InputError(problems)
     return answers
+
+
+def _size(image: Element) -> tuple[int, int] | None:
+    sides = [image.attributes.get(name, "") for name in ("width", "height")]
+    if all(side.isascii() and side.isdigit() and int(side) for side in sides):
+        return int(sides[0]), int(sides[1])
+    return None
 
 
 def _content(path: Path) -> bytes:
@@ -143,7 +154,7 @@ def _region(element: Element) -> Region | str:
     """Read a shape, or say what is wrong with it; "" for what is no shape."""
     given = element.attributes
     if element.tag in _SHAPES:
-        return f"a {element.tag}"
+        return f"a shape <{element.tag}>"
     if element.tag not in {"box", "tag"}:
         return ""
     kept = {one.attributes.get("name"): one.text for one in element.all("attribute")}

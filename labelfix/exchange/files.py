@@ -52,7 +52,7 @@ def write_tasks(
     issues
         What `csv` writes: the rows of the queue as they are.
     root
-        The dataset's folder, where `yolo` finds the images.
+        The dataset's folder, where `yolo` finds the images; `label-studio` names it.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def write_tasks(
             issues.write_csv(file)
             return
         module = importlib.import_module(f"labelfix.exchange.{_MODULES[tool]}")
-        for piece in module.write(out, tasks, class_names):
+        for piece in module.write(tasks, class_names, root):
             file.write(piece)
 
 

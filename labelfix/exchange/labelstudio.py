@@ -27,9 +27,11 @@ CONTROL, OBJECT = "label", "image"
 """Names that the labelling set-up must give to the labels and to the image."""
 
 LOCAL = "/data/local-files/?d="
-"""Where Label Studio serves files below its document root; here the dataset's root."""
+"""Where Label Studio serves files below its document root, which it does not let be the folder of a
+storage itself: so the dataset's folder is named, and the one above it is the root."""
 
-_SHAPES = {"rectangle", "polygon", "ellipse", "keypoint", "brush", "vector"}
+_OTHERS = {"rectangle", "polygon", "ellipse", "keypoint", "brush", "vector", "taxonomy"}
+"""Results that say what is where, apart from those whose type ends in "labels"."""
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 
@@ -42,16 +44,34 @@ def recognises(path: Path) -> bool:
         return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
 
 
-def write(path: Path, tasks: Sequence[Task], class_names: Sequence[str]) -> Iterator[bytes]:  # noqa: ARG001 # as the other formats
-    """Give the file piece by piece."""
+def write(
+    tasks: Sequence[Task],
+    class_names: Sequence[str],  # noqa: ARG001 # as the other formats
+    root: Path | None,
+) -> Iterator[bytes]:
+    """Give the file piece by piece.
+
+    Raises
+    ------
+    InputError
+        Naming every image whose size is not known: boxes are percent of it.
+    """
+    problems = [
+        Problem(task.path, "an image of unknown size", "an image, or its size in the dataset")
+        for task in tasks
+        if not (task.width and task.height) and any(region.box for region in task.regions)
+    ]
+    if problems:
+        raise InputError(problems)
+    folder = "" if root is None else f"{root.resolve().name}/"
     yield b"["
     for number, task in enumerate(tasks):
         yield b",\n" if number else b"\n"
-        yield json.dumps(_written(task), ensure_ascii=False).encode()
+        yield json.dumps(_written(task, folder), ensure_ascii=False).encode()
     yield b"\n]\n"
 
 
-def _written(task: Task) -> dict[str, Any]:
+def _written(task: Task, folder: str) -> dict[str, Any]:
     choices = [region.label for region in task.regions if region.box is None]
     result = [_result(task, region) for region in task.regions if region.box is not None]
     if choices:
@@ -63,13 +83,13 @@ def _written(task: Task) -> dict[str, Any]:
                 "value": {"choices": choices},
             }
         )
-    data = {"image": LOCAL + quote(task.path), "item_id": task.item_id}
+    data = {"image": LOCAL + quote(folder + task.path), "item_id": task.item_id}
     return {"data": data, "predictions": [{"model_version": "labelfix", "result": result}]}
 
 
 def _result(task: Task, region: Region) -> dict[str, Any]:
     x1, y1, x2, y2 = region.box or (0.0,) * 4
-    width, height = task.width or 1, task.height or 1
+    width, height = task.width, task.height
     return {
         "id": region.key,
         "from_name": CONTROL,
@@ -91,42 +111,72 @@ def _result(task: Task, region: Region) -> dict[str, Any]:
 
 
 def read(path: Path) -> list[Answer]:
-    """Read an export: tasks with an annotation that was submitted, the last one of each.
+    """Read an export: what each person submitted of a task, the last if it was more than once.
 
     Raises
     ------
     InputError
-        Naming every rotated box or image, and region that is no box or choice; if it is no JSON.
+        Naming every rotated box or image, and region that is no box or choice; if it is no JSON,
+        or Label Studio's short JSON, which has no ids.
     """
+    submitted: list[tuple[str, str, str, list[dict[str, Any]]]] = []
+    problems = []
+    for number, task in enumerate(_tasks(path)):
+        where = f"{path}, task {task.get('id', number)}"
+        try:
+            name = _name(task["data"])
+            submitted += [(where, name, *one) for one in _submitted(task).items()]
+        except (AttributeError, TypeError, ValueError) as error:
+            problems.append(Problem(where, f"no task of Label Studio ({error})"))
+    is_named = any(one.get("from_name") == CONTROL for *_, results in submitted for one in results)
+    answers = []
+    for where, name, person, results in submitted:
+        meant = [one for one in results if not (is_named and _is_remark(one))]
+        regions, wrong = _read_results(meant)
+        problems += [Problem(f"{where} ({name})", one, "upright boxes or choices") for one in wrong]
+        answers.append(Answer(name, tuple(regions), _size(meant), person))
+    if problems:
+        raise InputError(problems)
+    return answers
+
+
+def _tasks(path: Path) -> list[dict[str, Any]]:
     try:
         tasks = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise InputError(Problem(str(path), f"broken JSON ({error})")) from error
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise InputError(Problem(str(path), "no list of tasks", "an export as JSON"))
-    answers, problems = [], []
-    for number, task in enumerate(tasks):
-        where = f"{path}, task {task.get('id', number)}"
-        try:
-            name, results = _submitted(task)
-            found = [_regions(result) for result in results or []]
-        except (AttributeError, TypeError, IndexError) as error:
-            problems.append(Problem(where, f"no task of Label Studio ({error})"))
-            continue
-        wrong = [one for one in found if isinstance(one, str)]
-        problems += [Problem(f"{where} ({name})", one, "upright boxes or choices") for one in wrong]
-        if results is not None:
-            regions = [region for one in found if isinstance(one, list) for region in one]
-            answers.append(Answer(name, tuple(regions)))
-    if problems:
-        raise InputError(problems)
-    return answers
+    if any("data" not in task for task in tasks):
+        found = "tasks without data, as in an export as JSON-MIN"
+        raise InputError(Problem(str(path), found, "an export as JSON"))
+    return tasks
 
 
-def _submitted(task: dict[str, Any]) -> tuple[str, list[dict[str, Any]] | None]:
-    """Name of the image, and what was submitted last; None if nothing was."""
-    done = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
-    return _name(task.get("data") or {}), done[-1].get("result") or [] if done else None
+def _submitted(task: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Find the results that each person submitted last."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in task.get("annotations") or []:
+        if not one.get("was_cancelled"):
+            person = one.get("completed_by")
+            if isinstance(person, dict):
+                person = person.get("email") or person.get("id")
+            found[str(person or "")] = [dict(result) for result in one.get("result") or []]
+    return found
+
+
+def _is_remark(result: dict[str, Any]) -> bool:
+    """Whether it was chosen in another control than that of the classes."""
+    return result.get("type") == "choices" and result.get("from_name") != CONTROL
+
+
+def _size(results: Sequence[dict[str, Any]]) -> tuple[int, int] | None:
+    """Find the size of the image that boxes are percent of."""
+    for one in results:
+        size = one.get("original_width"), one.get("original_height")
+        if isinstance(size[0], int) and isinstance(size[1], int):
+            return size[0], size[1]
+    return None
 
 
 def _name(data: dict[str, Any]) -> str:
@@ -142,24 +192,45 @@ def _name(data: dict[str, Any]) -> str:
     return _UPLOADED.sub("", name) if "/upload/" in folder + "/" else f"{folder}/{name}".lstrip("/")
 
 
-def _regions(result: dict[str, Any]) -> list[Region] | str:
-    """Read one result, or say what is wrong with it."""
+def _read_results(results: Sequence[dict[str, Any]]) -> tuple[list[Region], list[str]]:
+    """Give the regions, and what is wrong with those that are none."""
+    regions: list[Region] = []
+    wrong = []
+    for result in results:
+        try:
+            regions += _regions(result)
+        except (AttributeError, KeyError, TypeError) as error:
+            wrong.append(f"a result that is none ({error})")
+        except ValueError as error:
+            wrong.append(str(error))
+    return regions, wrong
+
+
+def _regions(result: dict[str, Any]) -> list[Region]:
+    """Read one result.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong with it.
+    """
     value, kind = result.get("value") or {}, str(result.get("type"))
     if kind == "choices" and "x" not in value:  # with x it says something of a region
         return [Region(str(choice)) for choice in value.get("choices") or []]
-    if kind not in _SHAPES and not kind.endswith("labels"):
+    if kind not in _OTHERS and not kind.endswith("labels"):
         return []  # a comment, a rating and the like
     if kind != "rectanglelabels":
-        return f"a result of type {kind}"
+        raise ValueError(f"a result of type {kind}")
     labels = value.get("rectanglelabels") or []
     if len(labels) != 1:
-        return f"a box with {len(labels)} labels"
-    if (value.get("rotation") or 0) % 360 or (result.get("image_rotation") or 0) % 360:
-        return f"a box rotated by {value.get('rotation') or result.get('image_rotation'):g} degrees"
+        raise ValueError(f"a box with {len(labels)} labels")
+    rotation = value.get("rotation") or 0, result.get("image_rotation") or 0
+    if any(angle % 360 for angle in rotation):
+        raise ValueError(f"a box rotated by {rotation[0] or rotation[1]:g} degrees")
     try:
         box = _box(result, value)
     except (KeyError, TypeError, ValueError) as error:
-        return f"a box without numbers ({error})"
+        raise ValueError(f"a box without numbers ({error})") from error
     return [Region(str(labels[0]), box, str(result["id"]) if result.get("id") else None)]
 
 

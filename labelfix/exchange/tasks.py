@@ -80,10 +80,16 @@ class Answer:
         What the tool calls the image: an item_id, or the end of one.
     regions
         All that is on it.
+    size
+        Width and height in pixels that the boxes refer to, where the tool says so.
+    by
+        Who answered, where the tool says so.
     """
 
     name: str
     regions: tuple[Region, ...]
+    size: tuple[int, int] | None = None
+    by: str = ""
 
 
 def tasks_of(items: pl.DataFrame, annotations: pl.DataFrame, issues: pl.DataFrame) -> list[Task]:

@@ -110,7 +110,7 @@ def import_into(
     path
         CVAT for images 1.1 (XML or archive), Label Studio JSON, or COCO.
     reviewer
-        In whose name.
+        In whose name. If the file has answers of several people, each has `reviewer/PERSON`.
     same_box
         IoU from which a box that lost its id is taken for the given one that it overlaps most.
     tolerance
@@ -145,7 +145,7 @@ def import_into(
         log.append(*decisions)
     actions: list[str] = [one.action for one in decisions]
     by_action = {name: actions.count(name) for name in dict.fromkeys(actions)}
-    return Imported(len(answers), len(decisions), by_action)
+    return Imported(len({one.name for one in answers}), len(decisions), by_action)
 
 
 def _named(issues: pl.DataFrame) -> pl.DataFrame:
