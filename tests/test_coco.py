@@ -269,6 +269,7 @@ def test_all_bad_entries_are_named_at_once_with_their_lines(tmp_path: Path) -> N
         (b'{"images": [], "annotations": [], "x": "\xff"}', "no JSON", None),
         ('{"images": [], "annotations": [], "categories": []}', "no images", None),
         ('{"images": [], "annotations": ' + "[" * 100_000, "no JSON", None),
+        ('{"images": [], "annotations": []}'.encode("utf-16"), "no JSON", None),
     ],
 )
 def test_documents_that_are_none_are_refused(
@@ -328,6 +329,15 @@ def test_results_and_other_json_are_not_taken_for_datasets(tmp_path: Path) -> No
     for content in ('[{"image_id": 1, "bbox": [1,2,3,4]}]', '{"images": []}', "", "3"):
         assert not coco.recognises(write(tmp_path, content))
     assert coco.recognises(write(tmp_path, " " + json.dumps(document())))
+
+
+def test_a_document_cut_short_among_its_images_is_named_as_such_with_the_line(
+    tmp_path: Path,
+) -> None:
+    text = json.dumps(document(), indent=1)
+    (problem,) = problems(write(tmp_path, text[: text.index("1.png")]))
+    assert "truncated JSON" in problem.found
+    assert problem.line == text[: text.index("1.png")].count("\n") + 1
 
 
 # ---------------------------------------------------------------- writing
@@ -448,6 +458,18 @@ def test_deleted_annotations_leave_no_trace(
     done = patch(dataset, *(change(dataset, row, "delete") for row in gone))
     content["annotations"] = [a for i, a in enumerate(content["annotations"]) if i not in gone]
     assert done.decode() == json.dumps(content, **layout)
+
+
+def test_what_was_left_out_keeps_its_place_when_its_namesake_is_corrected(tmp_path: Path) -> None:
+    broken = annotation(5, bbox="none")
+    content = document(broken, annotation(5), annotation(5, 2), annotation(6))
+    dataset = read(write(tmp_path, content), skip_bad=True)
+    assert dataset.annotations["annotation_id"].to_list() == ["5", "6"]
+    deleted = json.loads(patch(dataset, change(dataset, 0, "delete")))
+    assert deleted["annotations"] == [broken, annotation(5, 2), annotation(6)]
+    relabelled = json.loads(patch(dataset, change(dataset, 0, "set_label", label="toothbrush")))
+    content["annotations"][1]["category_id"] = 90
+    assert relabelled == content
 
 
 def test_a_file_that_changed_since_is_refused(tmp_path: Path) -> None:

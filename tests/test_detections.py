@@ -409,6 +409,7 @@ def test_objects_that_do_not_fit_are_named() -> None:
     wrong[3] = {"boxes": [[1, 2, 3, 4]], "labels": [1], "scores": []}
     assert "0 scores" in problems_of(wrong)[0]
     assert "predictions[0]" in problems_of([7, 8, 9, 10])[0]
+    assert "found NoneType" in problems_of(None)[0]
     wrong[3] = {"boxes": [[1, 2, 3, 4]], "labels": [0], "scores": [0.5]}  # the background
     assert f"predictions[3] ({ITEMS[3]}), box 0: found class '0'" in problems_of(wrong)[0]
 

@@ -304,21 +304,22 @@ def test_all_bad_objects_are_named_at_once_with_their_lines(tmp_path: Path) -> N
         one().replace("bndbox", "polygon"),
         one().replace("bndbox", "robndbox"),
         one().replace("<xmin>1</xmin>", "<xmin>one</xmin>"),
+        one().replace("<xmin>1</xmin>", "<xmin>1_0</xmin>"),
         one().replace("<ymax>48</ymax>", ""),
         one().replace("</object>", "<bndbox/></object>"),
     ]
     text = xml(*bad, one("dog", 3, 3, 9, 9))
     found = problems(write(tmp_path, {"a.xml": text, "b.xml": xml(one()), "c.xml": "<annotation>"}))
     assert [problem.where for problem in found] == [
-        *(f"Annotations/a.xml#{i}" for i in range(1, 7)),
+        *(f"Annotations/a.xml#{i}" for i in range(1, 8)),
         "Annotations/c.xml",
     ]
     lines = text.splitlines()
-    assert all(lines[(problem.line or 0) - 1] == "\t<object>" for problem in found[:6])
+    assert all(lines[(problem.line or 0) - 1] == "\t<object>" for problem in found[:7])
     assert "oriented" in found[2].found
     dataset = labelfix.read(tmp_path, skip_bad=True)
     assert dataset.annotations["annotation_id"].to_list() == [
-        "Annotations/a.xml#7",
+        "Annotations/a.xml#8",
         "Annotations/b.xml#1",
     ]
     done = apply(dataset, change(dataset, 0, "set_label", label="cat"), new_box("dog", 0, 0, 4, 4))

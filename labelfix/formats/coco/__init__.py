@@ -54,15 +54,17 @@ the document's name, `instances_val2017.json`, without its first word."""
 
 
 def recognises(path: Path) -> bool:
-    """Whether `path` is a JSON file with a list of images and one of annotations."""
+    """Whether `path` is a JSON file with a list of images and one of annotations.
+
+    One of them is enough in a file that is cut short, so that this is what is said of it.
+    """
     if path.suffix.lower() != ".json" or not path.is_file() or not path.stat().st_size:
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        return (
-            text[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
-            and text.find(b'"annotations"') >= 0
-            and text.find(b'"images"') >= 0
-        )
+        if not text[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+            return False
+        found = [text.find(name) >= 0 for name in (b'"annotations"', b'"images"')]
+        return all(found) or (any(found) and not text[-64:].rstrip().endswith(b"}"))
 
 
 def read(path: Path, options: ReadOptions) -> Dataset:
@@ -104,6 +106,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
             "path": inside(pictures.root, path.absolute()),
             "digest": hashed.result(),
             "category_ids": tuple(category.id for category in parsed.categories),
+            "rows": parsed.rows.get("annotations"),
         },
     )
 
@@ -368,7 +371,7 @@ def patched(
     path, was = dataset.source["path"], dataset.source["digest"]
     category_ids = dict(zip(dataset.class_names, dataset.source["category_ids"], strict=True))
     image_ids = dict(dataset.items.select("item_id", "image_id").iter_rows())
-    manner = Manner(category_ids, image_ids, segmentation)
+    manner = Manner(category_ids, image_ids, segmentation, dataset.source["rows"])
     return patch_files(
         dataset.root or Path(),  # a dataset that was read has a root
         [(path, was)],

@@ -115,7 +115,7 @@ def _parse_loose(name: str, data: bytes) -> Parsed:
 
 def _load(name: str, data: bytes) -> Any:  # JSON can hold anything
     try:
-        return json.loads(data.removeprefix(BOM))
+        return json.loads(data.removeprefix(BOM).decode())
     except json.JSONDecodeError as error:
         found = f"broken or truncated JSON ({error.msg}, column {error.colno})"
         raise InputError(Problem(name, found, "a whole document", line=error.lineno)) from error

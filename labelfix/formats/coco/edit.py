@@ -51,6 +51,8 @@ class Manner:
     image_ids: Mapping[str, Id]
     """By item_id."""
     segmentation: Segmentation
+    rows: Sequence[int] | None = None
+    """Which annotations of the list could be used, of those that were read one by one."""
 
 
 class _Named(msgspec.Struct, gc=False):
@@ -102,15 +104,16 @@ class _Pen:
         """Annotations whose segmentation no longer fits."""
         self._spans = document.elements("annotations")
         self._ids = _ids(document)
+        rows = range(len(self._ids)) if manner.rows is None else manner.rows
+        self._place = {str(self._ids[row]): row for row in reversed(rows)}
         sample = [_Element.of(document, span) for span in self._spans[:SAMPLE]]
         self._style = _style(token for one in sample for token in one.numbers("bbox"))
         self._area_style = _style(token for one in sample for token in one.numbers("area"))
 
     def edits(self, edits: Mapping[str, Edit]) -> Iterator[Change]:
         """Give the changes within annotations."""
-        place = {str(key): row for row, key in reversed(list(enumerate(self._ids)))}
         for annotation_id, edit in edits.items():
-            span = self._spans[place[annotation_id]]
+            span = self._spans[self._place[annotation_id]]
             element = _Element.of(self.document, span)
             if edit.label is not None:
                 yield element.put("category_id", json.dumps(self.manner.category_ids[edit.label]))
@@ -142,8 +145,8 @@ class _Pen:
 
     def list_changes(self, made: Plan) -> Iterator[Change]:
         """Annotations that go, and new ones at the end."""
-        gone = {key for key, edit in made.edits.items() if edit.delete}
-        left = [row for row, key in enumerate(self._ids) if str(key) not in gone]
+        gone = {self._place[key] for key, edit in made.edits.items() if edit.delete}
+        left = [row for row in range(len(self._ids)) if row not in gone]
         new = self._new(made)
         if not left:
             if gone or new:

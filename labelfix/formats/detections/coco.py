@@ -129,7 +129,7 @@ class _File:
 
     def _load(self) -> list[Any]:
         try:
-            content = json.loads(self._data)
+            content = json.loads(self._data.decode())
         except json.JSONDecodeError as error:
             found = f"broken or truncated JSON ({error.msg}, column {error.colno})"
             raise InputError(

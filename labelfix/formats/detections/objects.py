@@ -43,6 +43,9 @@ def read(source: Any, dataset: Dataset) -> Found:
     InputError
         Naming each object that is no prediction, or their number if it does not fit.
     """
+    if not isinstance(source, Iterable):
+        expected = "a path, a table, or a list of one object an image"
+        raise InputError(Problem("predictions", type(source).__name__, expected))
     named = source.items() if isinstance(source, Mapping) else ((None, one) for one in source)
     images, problems = _images(named, dataset.class_names)
     unnamed = not images or any(one.name is None for one in images)

@@ -175,7 +175,7 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text  # which Python takes, and nobody else
 
 
 def _flag(text: str) -> bool | None:
