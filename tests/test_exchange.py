@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -278,6 +279,68 @@ def test_decisions_become_corrections() -> None:
         ("set_box", "8", None, 31),
         ("add_box", None, "dog", 0),
     ]
+
+
+def answered(*regions: Region) -> list[Answer]:
+    return [Answer("im/a.png", regions)]
+
+
+SAME = Region("cat", (1, 2, 20.125, 30), "7"), Region("dog", (30, 2, 50, 30), "8")
+
+
+def test_new_boxes_that_come_again_are_added_once() -> None:
+    replay = Replay()
+    new = Region("dog", (0, 0, 5, 5), "of the tool")
+    twice = answered(*SAME, new, new)
+    assert not any(replay.extend(decide(twice, replay)))
+    assert said(replay.decisions).count(("add_box", None)) == 2
+    assert decide(twice, replay) == []
+    undo = new_decision("undo", reviewer="ann", fingerprint="f", target=replay.decisions[-1].id)
+    replay.extend([undo])
+    (again,) = decide(twice, replay)
+    assert again.action == "add_box"
+    assert not any(replay.extend([again]))
+
+
+def test_a_later_file_says_how_it_is_now() -> None:
+    replay = Replay()
+
+    def import_(*regions: Region) -> tuple[list[str], list[tuple[Any, ...]]]:
+        decisions = decide(answered(*regions), replay)
+        assert not any(replay.extend(decisions))
+        assert decide(answered(*regions), replay) == []
+        table = corrections(replay, GIVEN).table
+        changed = table.select("action", "annotation_id", "label", "x1").rows()
+        return [one.action for one in decisions], changed
+
+    new, other = Region("dog", (0, 30, 10, 40)), Region("dog", (52, 0, 60, 9))
+    moved = Region("cat", (3, 2, 22, 30), "7")
+    assert import_(moved, new, other)[1] == [
+        ("set_box", "7", None, 3),
+        ("delete", "8", None, None),
+        ("add_box", None, "dog", 0),
+        ("add_box", None, "dog", 52),
+    ]
+    shifted = Region("cat", (1, 30, 11, 40))  # the new box, and no other than that
+    assert import_(replace(moved, label="dog"), SAME[1], shifted) == (
+        ["set_label", "keep", "set_label", "set_box", "delete"],
+        [
+            ("set_label", "7", "dog", None),
+            ("set_box", "7", None, 3),
+            ("add_box", None, "cat", 1),
+        ],
+    )
+    assert import_(*SAME) == (["keep", "delete"], [])
+    assert import_(*SAME, other)[1] == [("add_box", None, "dog", 52)]
+
+
+def test_a_later_file_takes_class_labels_back() -> None:
+    given = pl.DataFrame({"annotation_id": ["im/a.png"], "item_id": ["im/a.png"], "label": ["cat"]})
+    replay = Replay()
+    for label, expected in {"dog": ["dog"], "cat": []}.items():
+        answers = [Answer("im/a.png", (Region(label),))]
+        replay.extend(decide(answers, replay, annotations=given, shown=set()))
+        assert corrections(replay, given).table["label"].to_list() == expected
 
 
 # ---------------------------------------------------------------- what tools make of it

@@ -47,8 +47,9 @@ def decisions_from(
     """Turn answers into decisions; none that the log holds already, so that twice is once.
 
     A given box that is gone is deleted, one that moved or has another class is set, a new one is
-    added. What was shown for an issue and came back as it was given is kept. Of class labels, two
-    or more are a `multi_label` mark, and none is `none_of_the_classes`.
+    added. What was shown for an issue and came back as it was given is kept; so is what an earlier
+    answer changed and this one does not. Of class labels, two or more are a `multi_label` mark, and
+    none is `none_of_the_classes`.
 
     Where answers are by several people, each decides in a name of their own, `reviewer/PERSON`.
 
@@ -190,25 +191,48 @@ class _Clerk:
     reviewer: str
     fingerprint: str
     decisions: list[Decision] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
 
     @cached_property
-    def events(self) -> Counter[str | None]:
+    def events(self) -> Counter[str]:
         """How many events the log has on each subject."""
-        return Counter(one.annotation_id or one.issue for one in self.replay.decisions)
+        return Counter(one.subject for one in self.replay.decisions)
 
-    def say(self, action: Action, item: str, *, key: str | None = None, **fields: Any) -> None:
-        """Make an event on an annotation, or on an issue without one."""
+    @cached_property
+    def additions(self) -> dict[str | None, list[Verdict]]:
+        """By item: the new boxes that this reviewer imported before."""
+        found: dict[str | None, list[Verdict]] = defaultdict(list)
+        for one in self.replay.decisions:
+            is_new = one.action == "add_box" and one.subject == one.id and one.source == "import"
+            verdict = self.verdict(one.id) if is_new and one.reviewer == self.reviewer else None
+            # a box that was deleted elsewhere stays so; one that the tool left out may come back
+            if verdict and (verdict.is_error or verdict.last.source != "import"):
+                found[one.item_id].append(verdict)
+        return found
+
+    def say(
+        self,
+        action: Action,
+        item: str,
+        *,
+        key: str | None = None,
+        target: str | None = None,
+        **fields: Any,
+    ) -> None:
+        """Make an event on an annotation, a new box, or an issue without one."""
         issue: Mapping[str, Any] = fields.pop("about", None) or {}
-        subject = key or issue.get("issue")
+        subject = key or target or issue.get("issue")
         after: State | None = fields.get("after")
-        verdict = self._verdict(subject)
+        verdict = self.verdict(subject)
         if verdict is not None and _says(verdict, action, after, fields.get("mark")):
             return
-        before = self.events[subject]  # so that the same can be said again after an undo
+        # the same can be said again after an undo: what was said of it before is in the name
+        before = self.events[subject or ""]
         said = [self.fingerprint, self.reviewer, item, subject, action, before, *_plain(after)]
         name = hashlib.blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
-        if name in self.replay:
-            return
+        while name in self.replay or name in self.names:
+            name = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+        self.names.add(name)
         self.decisions.append(
             new_decision(
                 action,
@@ -217,6 +241,7 @@ class _Clerk:
                 id=name,
                 item_id=item,
                 annotation_id=key,
+                target=target,
                 kind=issue.get("kind"),
                 issue=issue.get("issue"),
                 source="import",
@@ -224,9 +249,15 @@ class _Clerk:
             )
         )
 
-    def _verdict(self, subject: str | None) -> Verdict | None:
+    def verdict(self, subject: str | None) -> Verdict | None:
+        """Find what this reviewer says of a subject so far."""
         found = self.replay.verdicts(subject) if subject else ()
         return next((one for one in found if one.reviewer == self.reviewer), None)
+
+    def has_imported(self, subject: str) -> bool:
+        """Whether this reviewer's last word on a subject is an error that was imported."""
+        verdict = self.verdict(subject)
+        return verdict is not None and verdict.is_error and verdict.last.source == "import"
 
 
 def _plain(state: State | None) -> list[Any]:
@@ -267,7 +298,7 @@ class _Desk:
                 self.clerk.say("mark", self.item, mark=Mark("none_of_the_classes"), **known)
             elif labels[0] != row["label"]:
                 self.clerk.say("set_label", self.item, after=State(labels[0]), **known)
-            elif known["about"]:
+            elif known["about"] or self.clerk.has_imported(key):
                 self.clerk.say("keep", self.item, **known)
 
     def boxes(self, given: Sequence[Mapping[str, Any]], regions: Sequence[Region]) -> None:
@@ -276,37 +307,72 @@ class _Desk:
         for row in given:
             self._given(row, matched.get(row["annotation_id"]))
         proposed = {one["issue"]: one for one in self.issues if one["annotation_id"] is None}
+        new = []
         for region in rest:
             issue = proposed.pop((region.key or "").removeprefix(PROPOSED), None)
+            if issue is None:
+                new.append(region)
+                continue
+            action: Action = "accept" if self._as_suggested(issue, region) else "add_box"
             state = State(region.label, region.box)
-            action: Action = "accept" if issue and self._as_suggested(issue, region) else "add_box"
             self.clerk.say(action, self.item, after=state, about=issue)
         for issue in proposed.values():
             self.clerk.say("keep", self.item, about=issue)
+        self._new(new)
+
+    def _new(self, regions: Sequence[Region]) -> None:
+        """Compare new boxes with those that were imported before."""
+        before = {one.subject: one for one in self.clerk.additions[self.item]}
+        rows = []
+        for name, verdict in before.items():
+            first = self.clerk.replay[name].after or State()
+            corners = dict(zip(BOX, verdict.box or first.box or (0.0,) * 4, strict=True))
+            rows.append({"annotation_id": name, "label": verdict.label or first.label, **corners})
+        matched, rest = self._match(rows, regions)
+        for name, verdict in before.items():
+            region = matched.get(name)
+            if not verdict.is_error:
+                continue
+            if region is None:
+                self.clerk.say("delete", self.item, target=name, before=verdict.stated)
+                continue
+            self._change(region, verdict.stated, target=name)
+        for region in rest:
+            self.clerk.say("add_box", self.item, after=State(region.label, region.box))
 
     def _given(self, row: Mapping[str, Any], region: Region | None) -> None:
         """Say what became of a given box."""
         key = row["annotation_id"]
-        box: Box = tuple(row[edge] for edge in BOX)
-        known = {"key": key, "about": self._about(key), "before": State(row["label"], box)}
+        given = State(row["label"], tuple(row[edge] for edge in BOX))
+        known = {"key": key, "about": self._about(key), "before": given}
+        verdict = self.clerk.verdict(key)
         if region is None or region.box is None:
             self.clerk.say("delete", self.item, **known)
-            return
-        moved = not self._same(region.box, box)
-        if region.label != row["label"]:
+        elif self._is(region, given):
+            if known["about"] or self.clerk.has_imported(key):
+                self.clerk.say("keep", self.item, **known)
+        else:
+            changed = verdict is not None and verdict.outcome in ("changed", "marked")
+            self._change(region, verdict.stated if verdict and changed else given, **known)
+
+    def _change(self, region: Region, now: State, **known: Any) -> None:
+        """Say what differs from what a box is now."""
+        if region.label != now.label:
             self.clerk.say("set_label", self.item, after=State(region.label), **known)
-        if moved:
+        if region.box and now.box and not self._same(region.box, now.box):
             self.clerk.say("set_box", self.item, after=State(box=region.box), **known)
-        if not moved and region.label == row["label"] and known["about"]:
-            self.clerk.say("keep", self.item, **known)
+
+    def _is(self, region: Region, state: State) -> bool:
+        if region.box is None or state.box is None:
+            return False
+        return region.label == state.label and self._same(region.box, state.box)
 
     def _about(self, key: str) -> Mapping[str, Any] | None:
         return next((one for one in self.issues if one["annotation_id"] == key), None)
 
     def _as_suggested(self, issue: Mapping[str, Any], region: Region) -> bool:
         box: Box = tuple(issue[f"suggested_{edge}"] for edge in BOX)
-        same_box = region.box is not None and self._same(region.box, box)
-        return region.label == issue["suggested_label"] and same_box
+        return self._is(region, State(issue["suggested_label"], box))
 
     def _same(self, one: Box, other: Box) -> bool:
         return all(abs(a - b) <= self.tolerance for a, b in zip(one, other, strict=True))
