@@ -14,6 +14,7 @@ from PIL import Image
 
 import labelfix
 from labelfix.errors import InputError, LabelfixWarning
+from labelfix.evaluate.boximages import DETECTIONS, image_tables
 from labelfix.evaluate.detection import TWELVE, coco_metrics
 from labelfix.predict.detect.models import found, scenes
 from labelfix.predict.models import Inputs
@@ -172,3 +173,67 @@ def test_the_page_speaks_of_boxes(versions: tuple[Dataset, Dataset]) -> None:
     page = gain_page(gain)
     assert "AP at IoU .75" in page
     assert "McNemar" not in page
+
+
+def box(item: str, label: str, left: float, score: float | None = None) -> dict[str, object]:
+    """A box of ten by ten."""
+    edges = dict(zip(BOX, (float(left), 0.0, left + 10.0, 10.0), strict=True))
+    row = {"item_id": item, "label": label, **edges}
+    return row | (
+        {"annotation_id": f"{item}{left}", "crowd": False} if score is None else {"score": score}
+    )
+
+
+def test_images_are_read_as_well_as_their_boxes_are_found() -> None:
+    given = [box("a", "cat", 0), box("a", "cat", 50), box("b", "dog", 0), box("d", "cat", 0)]
+    items = pl.DataFrame({"item_id": ["a", "b", "c", "d"]})
+    truth = Dataset(items, pl.DataFrame(given), ("cat", "dog"), "memory")
+    seen = {
+        # one of two in a; b by another name; nothing in c, where nothing is; all of d
+        "original": [box("a", "cat", 1, 0.9), box("b", "cat", 0, 0.8), box("d", "cat", 0, 0.7)],
+        # both in a; b found, and a wrong box there that is too unsure to count; a wrong one in c
+        "corrected": [
+            *(box("a", "cat", 0, 0.9), box("a", "cat", 50, 0.8), box("b", "dog", 0, 0.7)),
+            *(box("b", "dog", 80, 0.1), box("c", "dog", 0, 0.95), box("d", "cat", 0, 0.7)),
+        ],
+    }
+    tested = np.array([[True, True, True, True], [True, False, False, False]])
+    found_by = {name: [pl.DataFrame(rows), pl.DataFrame(rows[:1])] for name, rows in seen.items()}
+    images, detections = image_tables(truth, found_by, tested, most=3)
+    assert images.rows() == [
+        ("b", 0.0, 1.0, 1),
+        ("c", 1.0, 0.0, 1),
+        ("a", pytest.approx(2 / 3), pytest.approx(5 / 6), 2),
+        ("d", 1.0, 1.0, 1),
+    ]
+    assert dict(detections.schema) == DETECTIONS
+    assert detections["item_id"].unique(maintain_order=True).to_list() == ["b", "c", "a"]
+    listed = detections.filter(item_id="b").select("source", "label", "right").rows()
+    assert listed == [
+        ("trained_on_original", "cat", False),
+        ("trained_on_corrected", "dog", True),
+        ("corrected_labels", "dog", None),
+    ]
+    assert detections.filter(item_id="a", source="trained_on_corrected")["right"].all()
+
+
+def test_images_of_a_gain_are_its_test_images(versions: tuple[Dataset, Dataset]) -> None:
+    noisy, clean = versions
+    gain = labelfix.measure_gain(noisy, clean, Median(), 2, SPLIT, draws=5)
+    assert gain.images is not None
+    assert gain.detections is not None
+    part = SPLIT.draw(noisy, SPLIT.units(noisy), 0)
+    assert (
+        sorted(gain.images["item_id"])
+        == noisy.items.filter(pl.Series(part == 2))["item_id"].to_list()
+    )
+    assert gain.images["f1_corrected"].sum() > gain.images["f1_original"].sum() + 1
+    change = (gain.images["f1_corrected"] - gain.images["f1_original"]).abs()
+    assert change.is_sorted(descending=True)
+
+
+def test_detectors_that_see_nothing_have_images_too(versions: tuple[Dataset, Dataset]) -> None:
+    noisy, clean = versions
+    gain = labelfix.measure_gain(noisy, clean, Untrained(), 1, SPLIT, draws=5)
+    assert gain.images is not None
+    assert gain.images["f1_original"].sum() == gain.images["f1_corrected"].sum() == 0

@@ -19,15 +19,17 @@ from polars.testing import assert_frame_equal
 from labelfix.cli import main
 from labelfix.decisions import DecisionLog, Mark, State, decide, new_decision
 from labelfix.errors import InputError, LabelfixWarning
+from labelfix.evaluate.boximages import image_tables
 from labelfix.evaluate.compare import LabelSets, compare_models
 from labelfix.report.document import plain
 from labelfix.review.queue import open_queue
 from labelfix.review.reporting import ReportOptions, make_report
 from labelfix.run import FindOptions, find, open_run
 from labelfix.run.comparison import write_comparison
-from labelfix.run.gain import GainOptions, evaluate
+from labelfix.run.gain import GainOptions, evaluate, versions_of_run
 from labelfix.run.measured import read_measured
 from labelfix.run.stages import stages
+from labelfix.schema import BOX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -317,6 +319,57 @@ def _is_drawn(panel: ET.Element) -> bool:
     """Whether a panel shows the box that it is about, and not only others."""
     lines = [one for one in panel.iter("{http://www.w3.org/2000/svg}rect") if one.get("stroke")]
     return any(one.get("stroke-width") == "3.5" and one.get("stroke") != "#fff" for one in lines)
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def gain_of_boxes(run: Path) -> None:
+    """Write what two detectors see: the first calls a cup something else, the second is right."""
+    original, corrected = versions_of_run(open_run(run))
+    item = original.items["item_id"][1]
+    there = corrected.annotations.filter(item_id=item).head(1)
+    seen = there.select("item_id", *BOX).with_columns(score=pl.lit(0.9))
+    found = {
+        "original": [
+            seen.with_columns(label=pl.lit("dish" if there["label"][0] == "cup" else "cup"))
+        ],
+        "corrected": [seen.with_columns(label=pl.lit(there["label"][0]))],
+    }
+    tested = pl.Series(original.items["item_id"] == item).to_numpy()[None]
+    images, detections = image_tables(corrected, found, tested)
+    folder = run / "gain"
+    for name, table in {"images": images, "detections": detections}.items():
+        table.write_csv(folder / f"{name}.csv")
+
+
+def test_images_that_two_detectors_read_differently_are_shown_side_by_side(
+    box_run: Path, loop: Path
+) -> None:
+    decide_all(box_run, {"wrong_class": "accept"})
+    shutil.copytree(loop / "gain", box_run / "gain")
+    (box_run / "gain" / "answers.csv").unlink()
+    gain_of_boxes(box_run)
+    page = make_report(box_run)
+    text = page.with_name("report.md").read_text(encoding="utf-8")
+    section = text.partition("## Where the two detectors differ")[2].partition("\n## ")[0]
+    assert "reads 1 of 1 test image better" in section
+    row = rows(section)[-1]
+    assert row[1].startswith("F1 0.00 → **F1 ")
+    assert (
+        "Trained on original boxes: 0 right, 1 wrong; Trained on corrected boxes: 1 right" in row[2]
+    )
+    path = page.parent / row[0].partition("](")[2].rstrip(")")
+    before, after = list(ET.fromstring(path.read_bytes()))[1:]
+    dashed = [
+        [one.get("stroke-dasharray") for one in side.iter(f"{SVG}rect")] for side in (before, after)
+    ]
+    assert [any(side) for side in dashed] == [True, False]
+    words = [[one.text for one in side.iter(f"{SVG}text")] for side in (before, after)]
+    assert words[1] == ["trained on corrected"]
+    assert words[0][-1] == "trained on original"
+    assert len(words[0]) == 2
+    assert "Where the two detectors differ" in page.read_text(encoding="utf-8")
 
 
 def test_a_box_that_is_moved_and_renamed_is_one_card(box_run: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from labelfix.errors import LabelfixWarning
+from labelfix.evaluate.boximages import image_tables
 from labelfix.evaluate.boxpairing import pair_boxes
 from labelfix.evaluate.boxscoring import BoxScores, check_test_boxes, train_detectors
 from labelfix.evaluate.detection import TWELVE
@@ -89,12 +90,16 @@ def measure_box_gain(
         again = train_detectors(before, chosen, first, seeds_used, **options)
         alone = BoxScores.of(again, before, first, units).by_seed(np.ones((1, scores.n_units)))[0]
         movement = movement_table(alone[0, 0, :, 0], by_seed[0, 0, :, 0], by_seed[1, 1, :, 0])
+    seen = {name: [one.boxes for one in trained] for name, trained in found.items()}
+    images, detections = image_tables(pair.corrected, seen, scores.tested["corrected"])
     return Gain(
         **gain_tables(layout, scores.as_cells(point)[0], scores.as_cells(drawn), by_seed, level),
         mcnemar=None,
         changes=changes_of(pair, parts[0]),
         movement=movement,
         answers=None,
+        images=images,
+        detections=detections,
         details={
             "model": chosen.name,
             "parameters": describe(chosen),

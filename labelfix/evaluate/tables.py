@@ -65,6 +65,10 @@ class Gain:
         The recipe, for the record.
     warnings
         What makes the result weaker than it looks.
+    images, detections
+        Of boxes: how well each test image is read after training on either version, and what is
+        seen in those that changed most, as `labelfix.evaluate.boximages.image_tables` gives them.
+        None for class labels.
     """
 
     cells: pl.DataFrame
@@ -77,11 +81,13 @@ class Gain:
     answers: pl.DataFrame | None
     details: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    images: pl.DataFrame | None = None
+    detections: pl.DataFrame | None = None
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Give all tables by name."""
         names = ("cells", "effects", "per_class", "by_seed", "mcnemar", "changes", "movement")
-        found = {name: getattr(self, name) for name in (*names, "answers")}
+        found = {name: getattr(self, name) for name in (*names, "answers", "images", "detections")}
         return {name: table for name, table in found.items() if table is not None}
 
     @property

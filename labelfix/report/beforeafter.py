@@ -1,20 +1,23 @@
-"""Boxes before and after a correction, side by side in one picture.
+"""Two views of the boxes on one image, side by side in one picture.
 
-The given box is a solid line, the corrected one dashed, others thin, each on a white casing: they
-can be told apart on any image and in black and white.
+Before and after a correction: the given box is a solid line, the corrected one dashed, others thin.
+Seen by two detectors: right boxes are solid, wrong ones dashed and named, the true ones thin. Each
+on a white casing: they can be told apart on any image and in black and white.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
 
 from labelfix.report.document import Image
+from labelfix.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Corners", "Side", "before_and_after", "window"]
+__all__ = ["Corners", "Side", "View", "before_and_after", "two_views", "window"]
 
 Corners = tuple[float, float, float, float]
 
@@ -23,6 +26,8 @@ WIDTH, HEIGHT, GAP = 300, 225, 6
 
 _GIVEN = 'stroke="#a8480a" stroke-width="3.5"'
 _CORRECTED = 'stroke="#0a56a3" stroke-width="3.5" stroke-dasharray="9 6"'
+_RIGHT = 'stroke="#0a56a3" stroke-width="2"'
+_WRONG = 'stroke="#a8480a" stroke-width="2" stroke-dasharray="5 4"'
 _OTHER = 'stroke="#1d2125" stroke-width="1"'
 
 
@@ -73,6 +78,26 @@ def _span(middle: float, length: float, limit: int) -> tuple[int, int]:
     return first, max(min(round(low + length), limit), first + 1)
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a detector sees.
+
+    Parameters
+    ----------
+    name
+        Of the panel.
+    true
+        Boxes that are there.
+    right, wrong
+        Boxes that it draws: those that find one, and the others with their class.
+    """
+
+    name: str
+    true: Sequence[Corners]
+    right: Sequence[Corners]
+    wrong: Sequence[tuple[Corners, str]]
+
+
 def before_and_after(
     picture: Image, part: tuple[int, int, int, int], before: Side, after: Side
 ) -> Image:
@@ -87,37 +112,81 @@ def before_and_after(
     before, after
         Boxes in pixels of the image.
     """
-    width, height = 2 * WIDTH + GAP, HEIGHT
-    panels = (
-        _panel(0, "given", part, before, _GIVEN),
-        _panel(WIDTH + GAP, "corrected", part, after, _CORRECTED),
-    )
+
+    def panel(side: Side, stroke: str) -> list[_Line]:
+        lines = [_Line(box, _OTHER, 2.5) for box in side.others if _meets(box, part)]
+        return lines if side.box is None else [*lines, _Line(side.box, stroke, 7)]
+
+    panels = {"given": panel(before, _GIVEN), "corrected": panel(after, _CORRECTED)}
+    return _side_by_side(picture, part, panels)
+
+
+def two_views(picture: Image, part: tuple[int, int, int, int], views: Sequence[View]) -> Image:
+    """Draw what two detectors see as one SVG; `picture` and `part` as for `before_and_after`."""
+
+    def panel(view: View) -> list[_Line]:
+        return [
+            *(_Line(box, _OTHER, 2.5) for box in view.true),
+            *(_Line(box, _RIGHT, 4.5) for box in view.right),
+            *(_Line(box, _WRONG, 4.5, label) for box, label in view.wrong),
+        ]
+
+    return _side_by_side(picture, part, {view.name: panel(view) for view in views})
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A box to draw: its stroke, the width of its casing, and what to write beside it."""
+
+    box: Corners
+    stroke: str
+    casing: float
+    text: str = ""
+
+
+def _side_by_side(
+    picture: Image, part: tuple[int, int, int, int], panels: Mapping[str, Sequence[_Line]]
+) -> Image:
+    width, height = len(panels) * (WIDTH + GAP) - GAP, HEIGHT
+    drawn = [
+        _panel(place * (WIDTH + GAP), name, part, lines)
+        for place, (name, lines) in enumerate(panels.items())
+    ]
     wide, high = part[2] - part[0], part[3] - part[1]
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}">'
         f'<defs><image id="p" width="{wide}" height="{high}" preserveAspectRatio="none" '
-        f'href="{picture.address}"/></defs>{"".join(panels)}</svg>\n'
+        f'href="{picture.address}"/></defs>{"".join(drawn)}</svg>\n'
     )
     return Image(svg.encode(), "image/svg+xml", picture.says)
 
 
-def _panel(left: int, name: str, part: tuple[int, int, int, int], side: Side, stroke: str) -> str:
+def _panel(left: int, name: str, part: tuple[int, int, int, int], lines: Sequence[_Line]) -> str:
     wide, high = part[2] - part[0], part[3] - part[1]
     scale = min(WIDTH / wide, HEIGHT / high)
     x, y = (WIDTH - wide * scale) / 2, (HEIGHT - high * scale) / 2
-    inside = [_rect(box, part, scale, _OTHER, 2.5) for box in side.others if _meets(box, part)]
-    if side.box is not None:
-        inside.append(_rect(side.box, part, scale, stroke, 7))
+    boxes = "".join(_rect(one.box, part, scale, one.stroke, one.casing) for one in lines)
+    words = "".join(_word(one, part, scale) for one in lines if one.text)
     label = 14 + 9 * len(name)
     return (
         f'<svg x="{left}" width="{WIDTH}" height="{HEIGHT}">'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#f1efe9"/>'
         f'<svg x="{x:g}" y="{y:g}" width="{wide * scale:g}" height="{high * scale:g}">'
         f'<g transform="scale({scale:g})"><use href="#p"/></g>'
-        f'<g fill="none">{"".join(inside)}</g></svg>'
+        f'<g fill="none">{boxes}</g>{words}</svg>'
         f'<rect width="{label}" height="25" fill="#fff" fill-opacity=".88"/>'
         f'<text x="6" y="18" font-family="sans-serif" font-size="17">{name}</text></svg>'
+    )
+
+
+def _word(line: _Line, part: tuple[int, int, int, int], scale: float) -> str:
+    """Write beside a box, inside its lower left corner, on a white casing."""
+    x, y = (line.box[0] - part[0]) * scale + 3, (line.box[3] - part[1]) * scale - 4
+    return (
+        f'<text x="{x:.2f}" y="{y:.2f}" font-family="sans-serif" font-size="11" fill="#1d2125" '
+        'stroke="#fff" stroke-width="3" paint-order="stroke">'
+        f"{escape(visible(line.text))}</text>"
     )
 
 

@@ -26,7 +26,7 @@ from labelfix.report.measured import (
     metric_title,
     stages_section,
 )
-from labelfix.review import reviewed
+from labelfix.review import differing, reviewed
 from labelfix.review.pictures import pictures_of
 from labelfix.review.queue import open_queue
 from labelfix.review.status import status
@@ -293,6 +293,7 @@ def _measured_sections(material: _Material) -> list[Section]:
         sections.append(_section(kind, found))
         if kind == "gain":
             sections += reviewed.differing_section(material.shown, found.tables.get("answers"))
+            sections += differing.images_section(material.shown, found.tables)
     return sections
 
 

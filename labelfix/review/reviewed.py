@@ -96,6 +96,11 @@ class Shown:
             if verdict.decided and verdict.seconds is not None
         ]
 
+    def row(self, item: str) -> int | None:
+        """Row of an item that has an image."""
+        row = self.run.items["item_id"].index_of(item)
+        return row if row is not None and self.pictures and self.pictures.has(row) else None
+
     @property
     def command(self) -> str:
         """The run as the commands name it."""
@@ -352,15 +357,9 @@ def _why(shown: Shown, item: str) -> list[str]:
     return [f"Place {row['rank'][0]:,} in the queue" + (f": {evidence}" if evidence else "")]
 
 
-def _row(shown: Shown, item: str) -> int | None:
-    """Row of an item that has an image."""
-    row = shown.run.items["item_id"].index_of(item)
-    return row if row is not None and shown.pictures and shown.pictures.has(row) else None
-
-
 def _whole(shown: Shown, item: str) -> Image | None:
     """Give the picture of an item; None if there is none, or it broke meanwhile."""
-    row = _row(shown, item)
+    row = shown.row(item)
     if row is None or shown.pictures is None:
         return None
     try:
@@ -437,7 +436,7 @@ def _box_card(shown: Shown, changes: list[_Change], one: _Change) -> Card:
 
 def _sides(shown: Shown, changes: list[_Change], one: _Change) -> Image | None:
     """Draw a box and its neighbours before and after; None if there is no image to draw on."""
-    row = _row(shown, one.item)
+    row = shown.row(one.item)
     boxes = [box for box in (one.before, one.after) if box is not None]
     if row is None or shown.pictures is None or not boxes:
         return None

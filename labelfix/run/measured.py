@@ -30,11 +30,11 @@ _FILES: dict[Kind, tuple[str, str, tuple[str, ...]]] = {
 }
 KINDS: tuple[Kind, ...] = tuple(_FILES)
 
-_OPTIONAL = {"gain": ("answers",), "stages": (), "comparison": ()}
+_OPTIONAL = {"gain": ("answers", "images", "detections"), "stages": (), "comparison": ()}
 
 _TEXT = {
     *("item_id", "metric", "step", "effect", "label", "part", "order", "model", "variant"),
-    *("other", "kind"),
+    *("other", "kind", "source"),
 }
 
 
