@@ -198,11 +198,18 @@ def test_polygons_are_read_as_the_boxes_around_them(tmp_path: Path) -> None:
 
 CORNERS = "0 0 0 1 0 1 1 0 1\n"
 POINTS = "0 .5 .4 .2 .4  .45 .3  0 0  .6 .6\n"  # the second one unseen
+TRIPLES = "0 .5 .4 .2 .4  .45 .3 2  0 0 0  .6 .6 1  .5 .5 2\n"
 TRIANGLES = "0 .5 .4 .2 .4 .45 .3 .9 .9 .6 .6\n"
 
 
+@pytest.mark.filterwarnings("ignore:.*outside the image:labelfix.LabelfixWarning")  # a 2 is
 @pytest.mark.parametrize(
-    ("text", "found"), [(CORNERS, "oriented boxes"), (5 * POINTS, "3 points inside it")]
+    ("text", "found"),
+    [
+        (CORNERS, "oriented boxes"),
+        (5 * POINTS, "3 points inside it"),
+        (5 * TRIPLES, "4 points inside it"),
+    ],
 )
 def test_rows_that_are_no_polygons_are_refused_unless_they_are_said_to_be(
     tmp_path: Path, text: str, found: str
@@ -215,12 +222,18 @@ def test_rows_that_are_no_polygons_are_refused_unless_they_are_said_to_be(
     assert labelfix.read(file).annotations.height == text.count("\n")
 
 
+@pytest.mark.filterwarnings("ignore:.*outside the image:labelfix.LabelfixWarning")  # a 2 is
 @pytest.mark.parametrize(
     "text",
     [
         4 * POINTS,  # too few to be sure
         4 * POINTS + TRIANGLES,
         4 * POINTS + ROW,
+        4 * TRIPLES,
+        5 * TRIPLES.replace(" 1 ", " .5 "),  # no mark of visibility
+        5 * TRIPLES.replace(".45 .3", ".1 .3"),  # outside the box
+        4 * TRIPLES + POINTS,
+        5 * "0 0 0 1 0 1 1 0 1 0 0\n",
         CORNERS + TRIANGLES,
     ],
 )
@@ -246,6 +259,13 @@ def test_most_rows_of_eight_numbers_are_doubted(tmp_path: Path) -> None:
 def test_keypoints_and_oriented_boxes_are_refused(tmp_path: Path, lines: str, found: str) -> None:
     [problem] = problems(write(tmp_path, {"images/a.png": ROW}, YAML + lines))
     assert found in problem.found
+
+
+def test_rows_with_an_even_number_of_numbers_may_be_keypoints(tmp_path: Path) -> None:
+    triples = "0 .5 .4 .2 .4  .45 .3 2  0 0 0  .6 .6 1\n"
+    [problem] = problems(write(tmp_path, {"images/a.png": triples}))
+    assert "14 numbers" in problem.found
+    assert "keypoints" in problem.fix
 
 
 def test_every_bad_row_is_named_at_once(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ whose EXIF data says that it lies on its side is turned first, as OpenCV and Ult
 of a class and three or more corners is a polygon; it is read as the box around it and stays a
 polygon in the file. Oriented boxes and keypoints are refused: where the YAML says so (`task: obb`,
 `kpt_shape`), where every row has eight numbers after its class, and where every row is a box with
-as many points inside it. `task: segment` says that rows are polygons all the same.
+as many points inside it, each of two numbers, or three of which the last is 0, 1 or 2. `task:
+segment` says that rows are polygons all the same.
 
 The label file of an image is found by putting `labels` for the last folder `images` in its path and
 `.txt` for its suffix. A missing label file means no boxes, and stays missing; an empty one stays
@@ -219,8 +220,9 @@ def _no_polygons(annotations: pl.DataFrame) -> str | None:
         return None
     if length[0] == ORIENTED:
         return "eight numbers after the class in every row: oriented boxes"
-    if length[0] > ORIENTED and len(length) >= FEW and annotations["points"].all():
-        points = (length[0] - 5) // 2
+    each = annotations["points"].to_numpy()
+    if length[0] > ORIENTED and len(length) >= FEW and each.all():
+        points = (length[0] - 5) // each.max()
         return f"a box and {points} points inside it in every row: keypoints"
     return None
 

@@ -53,8 +53,9 @@ def parse(
 ) -> tuple[pl.DataFrame, list[Problem]]:
     """Rows of some label files: file, line, class id (code), length, polygon, points and v0 to v3.
 
-    The four values are the numbers of a box row as written, or the corners around a polygon. It has
-    `points` where its first four numbers are a box around all the points that follow.
+    The four values are the numbers of a box row as written, or the corners around a polygon.
+    `points` is how many numbers a point has, 2 or 3, where the first four numbers of each polygon
+    are a box around all the points that follow; else 0.
     """
     rows = split_rows(files)
     tokens = rows["tokens"].explode()
@@ -103,18 +104,20 @@ def _judge(
         found, wanted = says[row["why"]]
         found = found.format(**row, text=" ".join(row["tokens"])[:40])
         fix = "labels have no confidence: give predictions as such" if row["length"] == 6 else ""
+        if row["why"] == 0 and row["length"] > 6 and row["length"] % 3 == 2:
+            fix = "keypoints, if that is what they are, are not read: give their boxes alone"
         problems.append(Problem(paths[row["file"]], found, wanted, fix, row["line"]))
     return judged["why"].is_not_null(), problems
 
 
 def _values(
     numbers: NDArray[np.float64], first: NDArray[np.int64], rows: pl.DataFrame
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Four numbers a row, shape (n, 4), and whether a polygon looks like a box with points in it.
+) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    """Four numbers a row, shape (n, 4), and how many a point has where it looks like keypoints.
 
     The numbers are a box as written, or the corners around a polygon.
     """
-    looks = np.zeros(len(first), dtype=bool)
+    looks = np.zeros(len(first), dtype=np.int8)
     polygon = rows["polygon"].to_numpy()
     values = np.empty((len(first), 4))
     values[~polygon] = numbers[first[~polygon, None] + np.arange(1, 5)]
@@ -127,24 +130,27 @@ def _values(
         points = numbers[place].reshape(-1, 2)
         values[polygon, :2] = np.minimum.reduceat(points, start)
         values[polygon, 2:] = np.maximum.reduceat(points, start)
-        looks[polygon] = _boxes_with_points(points, start, corners)
+        if polygon.all() and (corners == corners[0]).all():  # keypoints are as many in every row
+            table = points.reshape(len(first), -1)
+            triples, pairs = (_boxes_with_points(table, each) for each in (3, 2))
+            looks = np.select([pairs, triples], [2, 3], 0).astype(np.int8)
     return values, looks
 
 
-def _boxes_with_points(
-    points: NDArray[np.float64], start: NDArray[np.int64], corners: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Whether the first two points of each polygon are centre and size of a box around the others.
+def _boxes_with_points(table: NDArray[np.float64], each: int) -> NDArray[np.bool_]:
+    """Whether the first four numbers of each row are a box around the points that follow.
 
-    A keypoint that nobody saw is written as (0, 0), wherever the box is.
+    A point is x and y, and of three numbers also 0, 1 or 2: not labelled, hidden or seen. One that
+    is not labelled is written as (0, 0), wherever the box is.
     """
-    centre, half = points[start], points[start + 1] / 2
-    low, high = (np.repeat(edge, corners, axis=0) for edge in (centre - half, centre + half))
+    if (table.shape[1] - 4) % each or table.shape[1] <= 4:
+        return np.zeros(len(table), dtype=bool)
+    points = table[:, 4:].reshape(len(table), -1, each)
+    centre, half = table[:, None, :2], table[:, None, 2:4] / 2
     slack = 1e-4  # of rounding to a few decimals
-    inside = ((points >= low - slack) & (points <= high + slack)).all(axis=1)
-    inside |= (points == 0).all(axis=1)
-    inside[start] = inside[start + 1] = True
-    return np.logical_and.reduceat(inside, start)
+    inside = (np.abs(points[..., :2] - centre) <= half + slack).all(axis=2)
+    inside |= (points[..., :2] == 0).all(axis=2)
+    return np.asarray((inside & np.isin(points[..., 2:], (0, 1, 2)).all(axis=2)).all(axis=1))
 
 
 @dataclass
