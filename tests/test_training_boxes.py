@@ -1,0 +1,449 @@
+"""A watched detector: losses of given boxes, from the loop to the queue."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+import labelfix
+from labelfix.boxes import iou
+from labelfix.errors import InputError, RunError
+from labelfix.schema import BOX, Dataset
+from labelfix.training import Tracker
+from labelfix.training.boxes import BoxTracker
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "training.md"
+
+
+def example(heading: str) -> str:
+    section = PAGE.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    (code,) = re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
+    return str(code)
+
+
+def made_up(n: int = 6) -> Dataset:
+    """Two boxes an image, of two classes."""
+    names = [f"{i // 2}.png" for i in range(n)]
+    given = pl.DataFrame(
+        {
+            "annotation_id": [f"box {i}" for i in range(n)],
+            "item_id": names,
+            "label": ["cat", "dog"] * (n // 2),
+            **{edge: np.arange(n) * 10.0 + i // 2 * 8 for i, edge in enumerate(BOX)},
+            "crowd": [False] * n,
+        }
+    )
+    items = pl.DataFrame({"item_id": names}).unique(maintain_order=True)
+    return Dataset(items, given, ("cat", "dog"), "memory")
+
+
+def drawn(folder: Path, n: int = 16) -> Dataset:
+    """Write images of two boxes each, a red and a blue one, three quarters of them to train on."""
+    rng = np.random.default_rng(0)
+    for row in range(n):
+        split = "train" if row < n * 3 // 4 else "val"
+        picture, lines = Image.new("RGB", (96, 64), (120, 120, 120)), []
+        for k, colour in enumerate([(230, 30, 30), (30, 30, 230)]):
+            width, height = rng.integers(20, 40, 2)
+            x, y = rng.integers(0, 48 - width) + 48 * k, rng.integers(0, 64 - height)
+            ImageDraw.Draw(picture).rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
+            middle = (x + width / 2) / 96, (y + height / 2) / 64
+            lines.append(f"{k} {middle[0]} {middle[1]} {width / 96} {height / 64}")
+        for kind, suffix in (("images", "png"), ("labels", "txt")):
+            (folder / kind / split).mkdir(parents=True, exist_ok=True)
+            path = folder / kind / split / f"{row:02}.{suffix}"
+            if kind == "images":
+                picture.save(path)
+            else:
+                path.write_text("\n".join(lines))
+    data = f"path: {folder}\ntrain: images/train\nval: images/val\nnames: [red, blue]\n"
+    (folder / "data.yaml").write_text(data)
+    return labelfix.read(folder / "data.yaml")
+
+
+def watched(dataset: Dataset, losses: Any, part: slice = slice(None)) -> BoxTracker:
+    """Of losses of shape (epochs, boxes, 2), those of some boxes."""
+    tracker = BoxTracker(dataset)
+    rows = np.arange(len(tracker))[part]
+    for epoch in losses:
+        tracker.update(rows, *epoch[rows].T)
+        tracker.end_epoch()
+    return tracker
+
+
+# the tracker
+
+
+@given(st.integers(2, 6), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_means_and_slopes_are_those_of_the_looks(epochs: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    losses = rng.random((epochs, 6, 2))
+    losses[rng.random((epochs, 6)) < 0.2] = np.nan  # not every box is well every time
+    table = watched(made_up(), losses).statistics()
+    for part, name in enumerate(("class_loss", "location_loss")):
+        for row in range(6):
+            fine = np.flatnonzero(np.isfinite(losses[:, row, part]))
+            own = table[row, name], table[row, f"{name}_slope"]
+            assert table[row, "broken"] == epochs - len(fine)
+            if len(fine) == 0:
+                assert own == (None, None)
+                continue
+            assert own[0] == pytest.approx(losses[fine, row, part].mean())
+            if len(fine) > 1:
+                assert own[1] == pytest.approx(np.polyfit(fine, losses[fine, row, part], 1)[0])
+    assert table["seen"].to_list() == [epochs] * 6
+
+
+def test_boxes_are_known_by_id_and_by_row() -> None:
+    dataset, losses = made_up(), np.random.default_rng(0).random((2, 6, 2))
+    by_id = BoxTracker(dataset)
+    for epoch in losses:
+        order = np.random.default_rng(1).permutation(6)
+        names = dataset.annotations["annotation_id"].gather(order).to_list()
+        by_id.update(names, *epoch[order].T)
+        by_id.end_epoch()
+    assert by_id.statistics().equals(watched(dataset, losses).statistics())
+
+
+@pytest.mark.parametrize("boxes", [[6], [-1], ["box 9"]])
+def test_boxes_of_another_dataset_are_refused(boxes: Any) -> None:
+    with pytest.raises(InputError, match="1 that are none of the dataset's"):
+        BoxTracker(made_up()).update(boxes, [0.1], [0.1])
+
+
+def test_losses_of_another_length_are_refused_both_at_once() -> None:
+    with pytest.raises(InputError) as caught:
+        BoxTracker(made_up()).update([0, 1], [0.1], [0.1, 0.2, 0.3])
+    assert [problem.where for problem in caught.value.problems] == ["class_loss", "location_loss"]
+
+
+def test_class_labels_are_refused() -> None:
+    items = pl.DataFrame({"item_id": ["a"]})
+    labels = items.with_columns(annotation_id="item_id", label=pl.lit("cat"))
+    with pytest.raises(InputError, match="use Tracker"):
+        BoxTracker(Dataset(items, labels, ("cat",), "memory"))
+
+
+def test_a_tracker_that_saw_nothing_says_so() -> None:
+    tracker = BoxTracker(made_up())
+    tracker.end_epoch()
+    with pytest.raises(InputError, match="nothing was seen yet"):
+        tracker.statistics()
+
+
+def test_processes_are_put_together() -> None:
+    dataset, losses = made_up(), np.random.default_rng(0).random((3, 6, 2))
+    parts = [watched(dataset, losses, part) for part in (slice(0, 4), slice(4, 6))]
+    merged, whole = parts[0].merge(parts[1]), watched(dataset, losses)
+    assert merged.epoch == 3
+    assert merged.statistics().equals(whole.statistics())
+    assert parts[0].statistics()["seen"].to_list() == [3, 3, 3, 3, 0, 0]
+
+
+def test_trackers_of_other_boxes_are_refused() -> None:
+    tracker, dataset = BoxTracker(made_up()), made_up()
+    for other in (
+        made_up(4),
+        Dataset(dataset.items, dataset.annotations, ("dog", "cat"), "memory"),
+        Dataset(
+            dataset.items,
+            dataset.annotations.with_columns(x1=pl.col("x1") - 1),
+            dataset.class_names,
+            "memory",
+        ),
+    ):
+        with pytest.raises(InputError, match="other boxes or classes"):
+            tracker.merge(BoxTracker(other))
+        with pytest.raises(InputError, match="other boxes or classes"):
+            tracker.load_state_dict(BoxTracker(other).state_dict())
+
+
+def test_a_saved_tracker_goes_on(tmp_path: Path) -> None:
+    dataset, losses = made_up(), np.random.default_rng(0).random((4, 6, 2))
+    watched(dataset, losses[:2]).save(tmp_path / "dynamics.npz")
+    again = BoxTracker.load(tmp_path / "dynamics.npz")
+    resumed = BoxTracker(dataset)
+    resumed.load_state_dict(again.state_dict())
+    for epoch in losses[2:]:
+        resumed.update(np.arange(6), *epoch.T)
+        resumed.end_epoch()
+    assert resumed.epoch == 4
+    assert resumed.fingerprint == BoxTracker(dataset).fingerprint
+    assert resumed.statistics().equals(watched(dataset, losses).statistics())
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    tracker = Tracker(2)
+    tracker.update([0, 1], np.eye(2), [0, 1])
+    tracker.save(tmp_path / "labels.npz")
+    (tmp_path / "text.npz").write_text("no")
+    for name in ("labels.npz", "text.npz", "none.npz"):
+        with pytest.raises(RunError, match=name):
+            BoxTracker.load(tmp_path / name)
+
+
+def test_a_box_costs_at_most_32_bytes_a_statistic() -> None:
+    tracker = BoxTracker(made_up())
+    statistics = 4  # mean and slope of two losses
+    assert sum(one.nbytes for one in tracker._arrays().values()) / 6 <= 32 * statistics
+    before = len(watched(made_up(), np.ones((1, 6, 2))).state_dict()["npz"])
+    after = len(watched(made_up(), np.ones((100, 6, 2))).state_dict()["npz"])
+    assert after <= before + 8  # the number of epochs has more digits
+
+
+def test_suspects_and_images_begin_with_the_highest_loss() -> None:
+    losses = np.zeros((2, 6, 2))
+    losses[:, 4, 0], losses[:, 1, 1] = 3.0, 0.9
+    tracker = watched(made_up(), losses)
+    assert tracker.suspects(1)["annotation_id"].to_list() == ["box 4"]
+    assert tracker.suspects(1, by="location_loss")["annotation_id"].to_list() == ["box 1"]
+    assert tracker.images().row(0) == ("2.png", 2, 1.5, 0.0)
+    with pytest.raises(InputError, match="by: found 'loss'"):
+        tracker.suspects(1, by="loss")
+
+
+# the losses
+
+
+@given(st.integers(1, 14), st.integers(1, 4), st.booleans(), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_losses_are_those_of_the_best_aligned_predictions(
+    predicted: int, boxes: int, by_class: bool, seed: int
+) -> None:
+    torch = pytest.importorskip("torch")
+    from labelfix.training.alignment import Alignment
+
+    rng = np.random.default_rng(seed)
+    corners = rng.random((predicted, 3, 4)) * 20
+    corners[..., 2:] += corners[..., :2]
+    probs, labels = rng.random((predicted, 3)), rng.integers(0, 3, boxes)
+    box = np.concatenate([rng.random((boxes, 2)) * 10, rng.random((boxes, 2)) * 10 + 15], axis=1)
+    where = corners if by_class else corners[:, 0]
+    tensors = (torch.tensor(one) for one in (where, probs, box, labels))
+    said = Alignment(most=4).losses(*tensors)
+    for row in range(boxes):
+        own = corners[:, labels[row]] if by_class else corners[:, 0]
+        overlap, p = iou(own, box[row]), probs[:, labels[row]]
+        aligned = (p + 1e-7) ** 0.5 * (overlap + 1e-7) ** 6
+        best = np.argsort(-aligned)[:4]
+        weight = aligned[best] / aligned[best].sum()
+        np.testing.assert_allclose(said[0][row], -weight @ np.log(p[best] + 1e-7), rtol=1e-3)
+        np.testing.assert_allclose(said[1][row], 1 - weight @ overlap[best], atol=1e-4)
+
+
+def small_models() -> dict[str, Any]:
+    """One detector of each family, a few thousand weights each."""
+    torch = pytest.importorskip("torch")
+    detection = pytest.importorskip("torchvision").models.detection
+    anchors = detection.anchor_utils
+
+    def backbone(out_channels: Any = 32) -> Any:
+        layers = [torch.nn.Conv2d(3, 16, 5, stride=4, padding=2), torch.nn.ReLU()]
+        layers += [torch.nn.Conv2d(16, 32, 3, stride=2, padding=1), torch.nn.ReLU()]
+        body = torch.nn.Sequential(*layers)
+        body.out_channels = out_channels
+        return body
+
+    torch.manual_seed(3)
+    sizes = anchors.AnchorGenerator(((24, 36),), ((1.0,),))
+    side = {"min_size": 64, "max_size": 96}
+    pool = pytest.importorskip("torchvision").ops.MultiScaleRoIAlign(["0"], 3, 2)
+    return {
+        "faster": detection.FasterRCNN(
+            backbone(),
+            rpn_anchor_generator=sizes,
+            box_roi_pool=pool,
+            box_head=detection.faster_rcnn.TwoMLPHead(32 * 9, 32),
+            box_predictor=detection.faster_rcnn.FastRCNNPredictor(32, 3),
+            **side,
+        ),
+        "retina": detection.RetinaNet(backbone(), 3, anchor_generator=sizes, **side),
+        "fcos": detection.FCOS(
+            backbone(), 3, anchor_generator=anchors.AnchorGenerator(((8,),), ((1.0,),)), **side
+        ),
+        "ssd": detection.ssd.SSD(
+            backbone([32]), anchors.DefaultBoxGenerator([[2]], scales=[0.3, 0.6]), (96, 64), 3
+        ),
+    }
+
+
+def loader_of(dataset: Dataset) -> list[Any]:
+    """The training images in pairs, as torchvision's models want them."""
+    torch = pytest.importorskip("torch")
+    images, targets = [], []
+    for path, item_id in zip(dataset.image_paths or [], dataset.items["item_id"], strict=True):
+        own = dataset.annotations.filter(pl.col("item_id") == item_id)
+        pixels = torch.tensor(np.array(Image.open(path))).permute(2, 0, 1) / 255
+        labels = [1 + dataset.class_names.index(name) for name in own["label"]]
+        images.append(pixels)
+        boxes = torch.tensor(own.select(BOX).to_numpy(), dtype=torch.float32)
+        targets.append({"boxes": boxes, "labels": torch.tensor(labels)})
+    return [(images[i : i + 2], targets[i : i + 2]) for i in range(0, len(images), 2)]
+
+
+@pytest.mark.parametrize("family", ["faster", "retina", "fcos", "ssd"])
+def test_losses_are_those_of_what_the_model_gives_before_it_suppresses(
+    family: str, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    from labelfix.training.torchvision import look
+
+    torch.set_num_threads(1)
+    dataset = drawn(tmp_path, 6)
+    model = small_models()[family]
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += torch.randn(weight.shape) * 0.1  # predictions that differ
+    model.train()
+    frozen, tracker = model.backbone[0].eval(), BoxTracker(dataset)
+    look(tracker, model, dataset, batch_size=1)
+    assert model.training
+    assert not frozen.training
+    table = tracker.statistics()
+    model.eval()
+    head = getattr(model, "roi_heads", model)
+    head.score_thresh, head.nms_thresh = -1.0, 1.0
+    head.topk_candidates = head.detections_per_img = 10**6
+    for images, targets in loader_of(dataset):
+        for image, target in zip(images, targets, strict=True):
+            with torch.no_grad():
+                (seen,) = model([image])
+            for box, label in zip(target["boxes"].numpy(), target["labels"], strict=True):
+                own = seen["labels"] == label
+                overlap = iou(seen["boxes"][own].numpy(), box)
+                p = seen["scores"][own].double().numpy()
+                aligned = (p + 1e-7) ** 0.5 * (overlap + 1e-7) ** 6
+                best = np.argsort(-aligned)[:10]
+                weight = aligned[best] / aligned[best].sum()
+                given = dataset.annotations.select(BOX).to_numpy().astype(np.float32)
+                (row,) = np.flatnonzero(
+                    (given == box).all(axis=1) & (dataset.labels + 1 == int(label))
+                )
+                expected = -weight @ np.log(p[best] + 1e-7), 1 - weight @ overlap[best]
+                found = table[int(row), "class_loss"], table[int(row), "location_loss"]
+                np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_other_models_are_refused() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("torchvision")
+    from labelfix.training.torchvision import look
+
+    with pytest.raises(InputError, match="found Linear; expected Faster R-CNN, RetinaNet"):
+        look(BoxTracker(made_up()), torch.nn.Linear(1, 1), made_up())
+
+
+def test_what_no_detector_learns_from_is_not_looked_at(tmp_path: Path) -> None:
+    from labelfix.training.looking import shown
+
+    dataset = drawn(tmp_path, 4)
+    odd = dataset.annotations.with_columns(
+        crowd=pl.int_range(8) == 0,
+        x1=pl.when(pl.int_range(8) == 2).then(float("nan")).otherwise("x1"),
+        y2=pl.when(pl.int_range(8) == 5).then("y1").otherwise("y2"),
+    )
+    asked = Dataset(dataset.items, odd, dataset.class_names, dataset.format, dataset.root)
+    known = [name for one in shown(asked) for name in one.ids]
+    left = [row not in (0, 2, 5) for row in range(8)]
+    assert known == odd["annotation_id"].filter(pl.Series(left)).to_list()
+    with pytest.raises(InputError, match="no images with boxes"):
+        list(shown(made_up()))
+
+
+# the examples
+
+
+def test_torchvision_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_models()["retina"]
+    loader = loader_of(drawn(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"model": model, "loader": loader}
+    exec(compile(example("torchvision detection"), "training.md", "exec"), names)
+    assert names["tracker"].epoch == 3
+    assert names["tracker"].statistics()["seen"].to_list() == [3] * 32
+    assert BoxTracker.load(tmp_path / "dynamics.npz").epoch == 3
+
+
+CHECKS = """
+from types import SimpleNamespace as Thing
+import torch
+
+class Eyes(torch.nn.Module):  # sees red and blue as they are
+    def __init__(self):
+        super().__init__()
+        self.model = torch.nn.ModuleList([torch.nn.Linear(1, 1)])
+    def forward(self, batch):
+        assert batch.shape[2:] == (64, 64) and not self.training and not self.model[-1].end2end
+        seen = []
+        for picture in batch:
+            for k, other in ((0, 2), (2, 0)):
+                y, x = torch.nonzero((picture[k] > 0.7) & (picture[other] < 0.4)).T
+                low, high = torch.tensor([x.min(), y.min()]), torch.tensor([x.max(), y.max()]) + 1
+                sure = [0.8, 0.1] if k == 0 else [0.1, 0.8]
+                seen.append([*((low + high) / 2).tolist(), *(high - low).tolist(), *sure])
+        return torch.tensor(seen).reshape(len(batch), 2, 6).permute(0, 2, 1), None
+
+tracker, files = BoxTracker(dataset), [str(path) for path in dataset.image_paths[:5]]
+data = {"names": {0: "red", 1: "blue"}}
+trainer = Thing(epoch=0, epochs=9, data=data, batch_size=2, device="cpu", args=Thing(imgsz=64))
+trainer.ema, trainer.train_loader = Thing(ema=Eyes().train()), Thing(dataset=Thing(im_files=files))
+look = box_losses(tracker, dataset, every=2)
+look(trainer)
+trainer.epoch = 1
+look(trainer)
+table = tracker.statistics()
+assert tracker.epoch == 2 and table["seen"].to_list() == [1] * 10 + [0] * 6
+assert (table["class_loss"][:10] + torch.tensor(0.8).log().item()).abs().max() < 1e-5
+assert table["location_loss"][:10].max() < 0.12 and trainer.ema.ema.training
+for wrong in ({0: "blue", 1: "red"}, {0: "red"}):
+    trainer.data = {"names": wrong}
+    try:
+        look(trainer)
+        raise SystemExit("classes of another order were let through")
+    except ValueError as error:
+        assert "classes red, blue" in str(error), error
+
+bare = YOLO("yolo11n.yaml")  # training went on as it would without
+bare.train(data="data.yaml", epochs=4, imgsz=64, **quiet)
+for one, other in zip(bare.trainer.ema.ema.parameters(), model.trainer.ema.ema.parameters()):
+    assert torch.equal(one, other)
+"""
+
+
+def test_ultralytics_example(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    dataset = drawn(tmp_path, 8)
+    about = {"amp": False, "pretrained": False, "device": "cpu", "workers": 0, "plots": False}
+    about |= {"val": False, "batch": 4, "nbs": 4, "verbose": False, "seed": 0, "mosaic": 0.0}
+    about |= {"optimizer": "AdamW", "lr0": 0.005, "warmup_epochs": 0, "project": "runs"}
+    code = f"quiet = {about!r}\n{example('Ultralytics detection')}\n{CHECKS}"
+    own = {"YOLO_OFFLINE": "True", "YOLO_CONFIG_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(  # Ultralytics changes the process that it is in
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, **own, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    tracker = BoxTracker.load(tmp_path / "dynamics.npz")
+    table = tracker.statistics()
+    assert tracker.epoch == 4
+    trained = table["item_id"].str.contains("train")
+    assert (table["seen"] == trained.cast(int) * 4).all()
+    assert table.filter(trained)["class_loss_slope"].n_unique() > 2
+    assert table["annotation_id"].equals(dataset.annotations["annotation_id"])
