@@ -177,7 +177,8 @@ def _classes(per_class: pl.DataFrame) -> Table:
 
 def _changes(changes: pl.DataFrame) -> Table:
     rows = [[str(row[0]), *(f"{many:,}" for many in row[1:])] for row in changes.iter_rows()]
-    return Table(changes.columns, rows, range(1, changes.width), "What changed in each part")
+    head = [name.replace("_", " ") for name in changes.columns]
+    return Table(head, rows, range(1, changes.width), "What changed in each part")
 
 
 def stages_section(

@@ -23,10 +23,10 @@ _SIDES = ("original", "corrected")
 
 _HOW_TO_READ = (
     "Left, what the detector sees that was trained on original boxes; right, on corrected ones. "
-    "Solid: finds a corrected box of its class (IoU .5). Dashed, with its class: finds none. Thin: "
-    "the corrected boxes. Each training at the confidence at which its F1 over all its test images "
-    "is best; the pictures are of the first seed that tests the image, F1 is the mean over seeds. "
-    "Those first that changed most, either way."
+    "Solid: finds a corrected box of its class (IoU .5). Dashed: finds none; its class is named "
+    "where there are several. Thin: the corrected boxes. Each training at the confidence at which "
+    "its F1 over all its test images is best; the pictures are of the first seed that tests the "
+    "image, F1 is the mean over seeds. Those first that changed most, either way."
 )
 
 
@@ -85,16 +85,18 @@ def _picture(shown: Shown, item: str, boxes: pl.DataFrame) -> Image | None:
     except InputError:
         return None
     true = boxes.filter(source="corrected_labels").select(BOX).rows()
+    several = boxes["label"].n_unique() > 1
     views = []
     for name in _SIDES:
         seen = boxes.filter(source=f"trained_on_{name}")
         wrong = seen.filter(~pl.col("right"))
+        words = wrong["label"] if several else [""] * wrong.height
         views.append(
             View(
                 f"trained on {name}",
                 true,
                 seen.filter("right").select(BOX).rows(),
-                list(zip(wrong.select(BOX).rows(), wrong["label"], strict=True)),
+                list(zip(wrong.select(BOX).rows(), words, strict=True)),
             )
         )
     return two_views(Image(whole.content, whole.kind, item), part, views)
