@@ -36,7 +36,7 @@ from labelfix.errors import InputError, LabelfixWarning, Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from labelfix.evaluate.stages import Stages
+    from labelfix.evaluate.curves import Stages
 
 __all__ = ["evaluate", "simulate", "stages"]
 
@@ -59,10 +59,11 @@ _CURVE = {
     "left": "left",
     "spoilt": "spoilt",
     "found_per_100": "found per 100",
-    "value": "accuracy",
+    "value": "{metric}",
     "low": "from",
     "high": "to",
     "gain_per_100": "gain per 100",
+    "fluctuation": "loss fluctuates",
 }
 
 
@@ -263,7 +264,8 @@ def stages(
     options: Any,  # GainOptions, which is dear to import
     out: Out,
     at: Annotated[
-        str, typer.Option(metavar="P,P,…", help="Per cent of the items that are cleaned.")
+        str,
+        typer.Option(metavar="P,P,…", help="Per cent of the items (or images) that are cleaned."),
     ] = "0,25,50,65,75,85,90,100",
     form: FormatOption = Format.table,
     quiet: Quiet = False,
@@ -284,7 +286,7 @@ def simulate(
     options: Any,  # GainOptions, which is dear to import
     out: Out,
     decisions: Annotated[
-        str, typer.Option(metavar="N,N,…", help="Labels that the reviewer looks at.")
+        str, typer.Option(metavar="N,N,…", help="Labels (or rows of the queue) to look at.")
     ] = "100,200,300",
     error_rate: Annotated[
         float, typer.Option(min=0, max=1, help="Share of them on which the reviewer errs.")
@@ -301,7 +303,7 @@ def simulate(
     form: FormatOption = Format.table,
     quiet: Quiet = False,
 ) -> None:
-    """Play a reviewer against known truth: our queue beside cleanlab's and chance."""
+    """Play a reviewer against known truth: our queue beside a peer's and chance."""
     from labelfix.run.stages import simulate as play
 
     with _at_work(quiet=quiet) as bars:
@@ -331,9 +333,16 @@ def _print(found: Stages, form: Format, page: Path, *, quiet: bool) -> None:
     if form is not Format.table:
         print_rows(found.curve, form)
     elif not quiet:
-        accuracy = found.curve.filter(metric="accuracy", tested_on="corrected")
-        rows = accuracy.join(found.counts.drop("share"), on=["order", "decisions"])
-        print_rows(rows, form, _CURVE)
+        stage = ["order", "decisions"]
+        rows = (
+            found.curve.filter(metric=found.metric, tested_on="corrected")
+            .join(found.counts.drop("share"), on=stage, maintain_order="left")
+            .join(found.fluctuations.drop("share"), on=stage, how="left", maintain_order="left")
+        )
+        columns = {name: title.format(metric=found.metric) for name, title in _CURVE.items()}
+        if found.fluctuations.is_empty():
+            del columns["fluctuation"]
+        print_rows(rows, form, columns)
         print_lines(f"Tested on corrected labels. All of it: {page}")
 
 

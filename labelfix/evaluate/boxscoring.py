@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["BoxScores", "Trained", "check_test_boxes", "train_detectors"]
+__all__ = ["BoxScores", "Trained", "boxes_in", "check_test_boxes", "train_detectors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,13 +141,14 @@ def check_test_boxes(versions: Mapping[str, BoxVersion], parts: NDArray[np.int8]
     problems = [
         Problem(f"test part, {name} boxes", "no boxes", "some to find")
         for name, version in versions.items()
-        if min(_boxes_in(version, part == TEST) for part in parts) == 0
+        if min(boxes_in(version, part == TEST) for part in parts) == 0
     ]
     if problems:
         raise InputError(problems)
 
 
-def _boxes_in(version: BoxVersion, rows: NDArray[np.bool_]) -> int:
+def boxes_in(version: BoxVersion, rows: NDArray[np.bool_]) -> int:
+    """Count the boxes of some images that a version does not leave out."""
     return int(_only(version, rows & ~version.removed).annotations.height)
 
 

@@ -182,7 +182,8 @@ def measure_gain(
         progress=progress,
     )
     versions = plan.pair.versions()
-    answers = train(plan, list(versions.values()), jobs=jobs, store=store, progress=progress)
+    trained = train(plan, list(versions.values()), jobs=jobs, store=store, progress=progress)
+    answers = [one.answers for one in trained]
     alone = _answers_on_one_split(plan, jobs=jobs, store=store, progress=progress)
     scores = scores_of(plan, dict(zip(versions, answers, strict=True)), versions)
     drawn = scores.as_cells(
@@ -253,7 +254,7 @@ def _plan(
     learned = tuple(name for name in pair.dataset.feature_columns if name not in aside)
     dataset = replace(pair.dataset, feature_columns=learned)
     units, parts = draw_parts(dataset, split, seeds, resplit=resplit, progress=progress)
-    _check_classes(pair, np.unique(parts, axis=0))
+    check_classes(pair.versions(), np.unique(parts, axis=0))
     model_seeds = seeds_of(split, seeds)
     folder = None if cache is False else (cache or default_cache())
     chosen, inputs, why = _choose(
@@ -274,6 +275,22 @@ def _plan(
     return Plan(pair, units, parts, chosen, inputs, model_seeds, details)
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The models of all seeds, trained on one version of the labels.
+
+    Parameters
+    ----------
+    answers
+        Class numbers, shape (seeds, n); `UNTESTED` outside the test part.
+    losses
+        Mean training loss of each epoch for each seed; None if the model does not say.
+    """
+
+    answers: NDArray[np.int32]
+    losses: list[Floats | None]
+
+
 def train(
     plan: Plan,
     labels: Sequence[NDArray[np.int64]],
@@ -281,22 +298,20 @@ def train(
     jobs: int | None = None,
     store: Path | None = None,
     progress: Progress | None = None,
-) -> list[NDArray[np.int32]]:
-    """Train on each version of the labels with each seed; give the answers on its test part.
+) -> list[Trained]:
+    """Train on each version of the labels with each seed, and predict its test part.
 
     Equal jobs are done once: a version that does not differ where it trains gives equal answers.
-
-    Returns
-    -------
-    For each version, class numbers of shape (seeds, n), `UNTESTED` outside the test part.
     """
     wanted = [
         _job(plan, one, seed, plan.parts[seed])
         for one in labels
         for seed in range(len(plan.model_seeds))
     ]
-    answers = _answers(plan, wanted, jobs=jobs, store=store, progress=progress)
-    return list(answers.reshape(len(labels), len(plan.model_seeds), -1))
+    found = _train(plan, wanted, jobs=jobs, store=store, progress=progress)
+    seeds = len(plan.model_seeds)
+    each = [slice(start, start + seeds) for start in range(0, len(wanted), seeds)]
+    return [Trained(found.answers[one], found.losses[one]) for one in each]
 
 
 def scores_of(
@@ -328,15 +343,15 @@ def _job(plan: Plan, labels: NDArray[np.int64], seed: int, part: NDArray[np.int8
     )
 
 
-def _answers(
+def _train(
     plan: Plan,
     wanted: Sequence[FoldJob],
     *,
     jobs: int | None,
     store: Path | None,
     progress: Progress | None,
-) -> NDArray[np.int32]:
-    """Answers of each job, shape (jobs, n)."""
+) -> Trained:
+    """Do each job; in place of seeds the result has jobs."""
     from labelfix.predict.jobs import run_jobs
 
     keys = [
@@ -350,7 +365,7 @@ def _answers(
     answers = np.full((len(wanted), len(plan.units)), UNTESTED, dtype=np.int32)
     for row, (key, job) in enumerate(zip(keys, wanted, strict=True)):
         answers[row, job.test] = of_key[key].pred_probs.argmax(axis=1)
-    return answers
+    return Trained(answers, [of_key[key].losses for key in keys])
 
 
 def _answers_on_one_split(
@@ -361,7 +376,7 @@ def _answers_on_one_split(
         return None
     seeds = range(len(plan.model_seeds))
     wanted = [_job(plan, plan.pair.original, seed, plan.parts[0]) for seed in seeds]
-    return _answers(plan, wanted, jobs=jobs, store=store, progress=progress)
+    return _train(plan, wanted, jobs=jobs, store=store, progress=progress).answers
 
 
 def _choose(
@@ -430,10 +445,16 @@ def seeds_of(split: Split, seeds: int) -> list[int]:
     return [int(one.generate_state(1)[0]) for one in spawned]
 
 
-def _check_classes(pair: Pair, splits: NDArray[np.int8]) -> None:
-    """Refuse parts of one class, where nothing can be mixed up."""
+def check_classes(versions: Mapping[str, NDArray[np.int64]], splits: NDArray[np.int8]) -> None:
+    """Refuse parts of one class, where nothing can be mixed up.
+
+    Raises
+    ------
+    InputError
+        Naming each, with its version of the labels.
+    """
     problems = []
-    for name, labels in pair.versions().items():
+    for name, labels in versions.items():
         for part in (TRAIN, TEST):
             rows = (splits == part) & (labels != REMOVED)
             held = [len(np.unique(labels[one])) for one in rows]
@@ -494,7 +515,7 @@ def _tables(
         **gain_tables(layout, point, drawn, by_seed, level),
         mcnemar=_mcnemar_table(scores),
         changes=_change_table(plan),
-        movement=None if alone is None else _movement(plan, alone, by_seed),
+        movement=None if alone is None else _movement(plan, alone, by_seed, level),
         answers=_answer_table(plan, scores),
         details=details,
         warnings=said,
@@ -534,9 +555,11 @@ def _change_table(plan: Plan) -> pl.DataFrame:
     )
 
 
-def _movement(plan: Plan, alone: NDArray[np.int32], by_seed: Floats) -> pl.DataFrame:
+def _movement(
+    plan: Plan, alone: NDArray[np.int32], by_seed: Floats, level: float
+) -> pl.DataFrame:
     on_one = scores_of(_on_first_split(plan), {BEFORE: alone}, {BEFORE: plan.pair.original}).now()
-    return movement_table(on_one[0, 0, :, 0], by_seed[0, 0, :, 0], by_seed[-1, -1, :, 0])
+    return movement_table(on_one[0, 0, :, 0], by_seed[0, 0, :, 0], by_seed[-1, -1, :, 0], level)
 
 
 def _on_first_split(plan: Plan) -> Plan:

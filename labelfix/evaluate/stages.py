@@ -8,79 +8,43 @@ itself, which is what one would see who has nothing better.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import polars as pl
 
 from labelfix.errors import InputError, Problem
-from labelfix.evaluate.gain import check_numbers, make_plan, scores_of, train
+from labelfix.evaluate.boxpairing import Same, pair_boxes
+from labelfix.evaluate.curves import (
+    YARDSTICKS,
+    Stage,
+    Stages,
+    distinct,
+    first,
+    measured,
+    random_order,
+    rows_in_order,
+)
+from labelfix.evaluate.gain import check_classes, check_numbers, make_plan, scores_of, train
 from labelfix.evaluate.pairing import pair_versions
 from labelfix.evaluate.scoring import METRICS
-from labelfix.evaluate.statistics import interval, redraw
 from labelfix.splits import Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    import polars as pl
     from numpy.typing import NDArray
 
     from labelfix.evaluate.gain import Plan
     from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
-    Floats = NDArray[np.float64]
-    Progress = Progress
 
-__all__ = ["AT", "Stages", "measure_stages", "play_reviewer", "random_order", "simulate"]
+__all__ = ["AT", "Stages", "measure_stages", "play_reviewer", "simulate"]
 
 AT = (0.0, 0.25, 0.5, 0.65, 0.75, 0.85, 0.9, 1.0)
 """Shares that are cleaned at each stage, unless told otherwise."""
-
-YARDSTICKS = ("corrected", "stage")
-
-
-@dataclass(frozen=True, eq=False)
-class Stages:
-    """What `measure_stages` and `simulate` find.
-
-    Parameters
-    ----------
-    counts
-        A row an order and stage: `share` of the items looked at, how many those are (`decisions`),
-        how many labels are right then that were wrong (`mended`), wrong ones that are left
-        (`left`), right ones that the reviewer spoilt (`spoilt`), and `found_per_100`, errors mended
-        per 100 decisions so far.
-    curve
-        A row an order, stage, metric and yardstick: `corrected` tests by the corrected labels,
-        `stage` by the labels of the stage. `value` is the mean over the seeds, with interval;
-        `gain` is what it is above the order's first stage, paired, with interval; `gain_per_100`
-        is the gain per 100 decisions.
-    details
-        The recipe, for the record.
-    warnings
-        What makes the result weaker than it looks.
-    """
-
-    counts: pl.DataFrame
-    curve: pl.DataFrame
-    details: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-    def tables(self) -> dict[str, pl.DataFrame]:
-        """Give all tables by name."""
-        return {"counts": self.counts, "curve": self.curve}
-
-
-@dataclass(frozen=True, eq=False)
-class _Stage:
-    """The labels after so many decisions in an order."""
-
-    order: str
-    decisions: int
-    labels: NDArray[np.int64]
 
 
 def measure_stages(
@@ -94,6 +58,8 @@ def measure_stages(
     *,
     resplit: bool = False,
     allow_removed: bool = False,
+    suggested_by: Sequence[str] = (),
+    same: Same | None = None,
     draws: int = 1000,
     level: float = 0.95,
     jobs: int | None = None,
@@ -105,23 +71,33 @@ def measure_stages(
 
     Parameters
     ----------
-    original, corrected, model, seeds, split, resplit, allow_removed
+    original, corrected, model, seeds, split, resplit, allow_removed, suggested_by
         As for `labelfix.measure_gain`.
     orders
         By name, item ids in the order of work; items that are not named come last. An order by
         chance, `random`, is always added.
     at
         Shares of all items that are cleaned, in [0, 1].
+    same
+        With boxes: what counts as an error; None: `Same()`.
     draws, level, jobs, store, cache, progress
         As for `labelfix.measure_gain`.
 
     Raises
     ------
     InputError
-        As `labelfix.measure_gain`; for shares out of range and ids of no item.
+        As `labelfix.measure_gain`, naming the stage; for shares out of range and ids of no item; if
+        a stage has no boxes to learn from.
+
+    Warns
+    -----
+    LabelfixWarning
+        As `labelfix.measure_gain`; if a stage has no boxes in the test images, by whose labels it
+        is then not tested.
 
     Examples
     --------
+    >>> import polars as pl
     >>> from labelfix.schema import Dataset
     >>> def version(labels):
     ...     names = [f"i{n:03d}" for n in range(len(labels))]
@@ -139,21 +115,45 @@ def measure_stages(
     if not len(at) or not all(0 <= one <= 1 for one in at):
         raise InputError(Problem("at", str(list(at)), "shares from 0 to 1"))
     recipe = split or Split()
+    if original.has_boxes and corrected.has_boxes:
+        from labelfix.evaluate.boxstages import measure_box_stages
+
+        return measure_box_stages(
+            pair_boxes(original, corrected, allow_removed=allow_removed),
+            orders or {},
+            at,
+            model,
+            seeds,
+            recipe,
+            same or Same(),
+            resplit=resplit,
+            suggested_by=suggested_by,
+            draws=draws,
+            level=level,
+            jobs=jobs,
+            store=store,
+            cache=cache,
+            progress=progress,
+        )
     pair = pair_versions(original, corrected, allow_removed=allow_removed)
     ids = pair.dataset.items["item_id"]
-    rows = {name: _rows(ids, list(listed), name) for name, listed in (orders or {}).items()}
+    rows = {name: rows_in_order(ids, listed, name) for name, listed in (orders or {}).items()}
     rows["random"] = random_order(len(ids), recipe.seed)
     plan, said = make_plan(
-        pair, model, seeds, recipe, resplit=resplit, store=store, cache=cache, progress=progress
+        pair,
+        model,
+        seeds,
+        recipe,
+        resplit=resplit,
+        suggested_by=suggested_by,
+        store=store,
+        cache=cache,
+        progress=progress,
     )
-    stages = [
-        _Stage(name, round(share * len(ids)), _cleaned(plan, order, round(share * len(ids))))
-        for name, order in rows.items()
-        for share in sorted(set(at))
-    ]
+    budgets = [round(share * len(ids)) for share in sorted(set(at))]
     return _measured(
         plan,
-        stages,
+        _stages(plan, rows, budgets, plan.pair.corrected),
         said,
         {"at": sorted(set(at))},
         draws=draws,
@@ -222,7 +222,7 @@ def simulate(
         problems.append(Problem("error_rate", str(error_rate), "0 to 1"))
     if problems:
         raise InputError(problems)
-    rows = {name: _rows(ids, list(listed), name) for name, listed in orders.items()}
+    rows = {name: rows_in_order(ids, listed, name) for name, listed in orders.items()}
     rows["random"] = random_order(len(ids), recipe.seed)
     reviewed = play_reviewer(
         pair.original,
@@ -232,14 +232,9 @@ def simulate(
         recipe.seed,
     )
     plan, said = make_plan(pair, model, seeds, recipe, store=store, cache=cache, progress=progress)
-    stages = [
-        _Stage(name, budget, np.where(_first(order, budget), reviewed, pair.original))
-        for name, order in rows.items()
-        for budget in sorted({0, *decisions})
-    ]
     return _measured(
         plan,
-        stages,
+        _stages(plan, rows, sorted({0, *decisions}), reviewed),
         said,
         {"error_rate": error_rate},
         draws=draws,
@@ -281,34 +276,67 @@ def play_reviewer(
     return np.where(errs, np.where(given == truth, suggested, given), truth)
 
 
-def random_order(n: int, seed: int) -> NDArray[np.int64]:
-    """Give an order by chance, the same for the same seed."""
-    return np.random.default_rng([seed, 1]).permutation(n)
+def _stages(
+    plan: Plan,
+    orders: Mapping[str, NDArray[np.int64]],
+    budgets: Sequence[int],
+    reviewed: NDArray[np.int64],
+) -> list[Stage]:
+    """Give the labels after each budget in each order, if all items looked at become `reviewed`."""
+    truth, given = plan.pair.corrected, plan.pair.original
+    wrong = given != truth
+    stages = []
+    for name, order in orders.items():
+        for budget in budgets:
+            labels = np.where(first(order, budget), reviewed, given)
+            mended = int((wrong & (labels == truth)).sum())
+            left, spoilt = int(wrong.sum()) - mended, int((~wrong & (labels != truth)).sum())
+            share = budget / len(truth)
+            key = labels.tobytes()
+            stages.append(Stage(name, budget, share, mended, left, spoilt, labels, key))
+    return stages
 
 
-def _rows(ids: pl.Series, listed: list[str], name: str) -> NDArray[np.int64]:
-    """Rows in the order of work; each once, those not listed last."""
-    places = pl.DataFrame({"item_id": ids}).with_row_index("row")
-    wanted = pl.DataFrame({"item_id": listed}, schema={"item_id": pl.String}).unique(
-        maintain_order=True
+def _measured(
+    plan: Plan,
+    stages: Sequence[Stage],
+    said: tuple[str, ...],
+    details: Mapping[str, Any],
+    *,
+    draws: int,
+    level: float,
+    seed: int,
+    jobs: int | None,
+    store: Path | None,
+    progress: Progress | None,
+) -> Stages:
+    """Train on every stage, and score it."""
+    different = distinct(stages)
+    check_classes(
+        {str(one): one.labels for one in different.values()}, np.unique(plan.parts, axis=0)
     )
-    found = wanted.join(places, on="item_id", how="left", maintain_order="left")
-    unknown = found.filter(pl.col("row").is_null())["item_id"]
-    if len(unknown):
-        shown = ", ".join(unknown[:5])
-        raise InputError(Problem(f"order {name}", f"no item {shown}", "ids of the dataset"))
-    first = found["row"].cast(pl.Int64).to_numpy()
-    return np.concatenate([first, np.setdiff1d(np.arange(len(ids)), first)])
-
-
-def _first(order: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
-    chosen = np.zeros(len(order), dtype=bool)
-    chosen[order[:number]] = True
-    return chosen
-
-
-def _cleaned(plan: Plan, order: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-    return np.where(_first(order, number), plan.pair.corrected, plan.pair.original)
+    labels = [one.labels for one in different.values()]
+    trained = train(plan, labels, jobs=jobs, store=store, progress=progress)
+    scores = {
+        key: scores_of(
+            plan,
+            {stage.order: one.answers},
+            dict(zip(YARDSTICKS, (plan.pair.corrected, stage.labels), strict=True)),
+        )
+        for (key, stage), one in zip(different.items(), trained, strict=True)
+    }
+    return measured(
+        stages,
+        scores,
+        {key: one.losses for key, one in zip(different, trained, strict=True)},
+        METRICS,
+        {**plan.details, **details},
+        said,
+        draws=draws,
+        level=level,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def _suggestions(
@@ -321,96 +349,3 @@ def _suggestions(
     number = {name: k for k, name in enumerate(class_names)}
     found = np.array([number.get(suggested.get(one, ""), -1) for one in ids], np.int64)
     return np.where((found < 0) | (found == given), (given + 1) % len(class_names), found)
-
-
-def _measured(
-    plan: Plan,
-    stages: Sequence[_Stage],
-    said: tuple[str, ...],
-    details: Mapping[str, Any],
-    *,
-    draws: int,
-    level: float,
-    seed: int,
-    jobs: int | None,
-    store: Path | None,
-    progress: Progress | None,
-) -> Stages:
-    """Train on every stage, and score it."""
-    answers = train(plan, [one.labels for one in stages], jobs=jobs, store=store, progress=progress)
-    tables: list[pl.DataFrame] = []
-    before: dict[str, tuple[Floats, Floats]] = {}
-    for done, (stage, given) in enumerate(zip(stages, answers, strict=True), start=1):
-        versions = dict(zip(YARDSTICKS, (plan.pair.corrected, stage.labels), strict=True))
-        scores = scores_of(plan, {stage.order: given}, versions)
-        once = np.ones((1, scores.n_units)), np.ones((1, scores.n_seeds))
-        point = _numbers(scores.as_cells(scores.redrawn(*once)))
-        drawn = _numbers(
-            scores.as_cells(
-                redraw(scores.redrawn, scores.n_units, scores.n_seeds, draws=draws, seed=seed)
-            )
-        )
-        first, first_drawn = before.setdefault(stage.order, (point, drawn))
-        tables.append(_curve(stage, point, drawn, point - first, drawn - first_drawn, level))
-        if progress is not None:
-            progress("scoring stages", done, len(stages))
-    return Stages(
-        counts=_counts(plan, stages),
-        curve=pl.concat(tables),
-        details={**plan.details, **details, "draws": draws, "level": level},
-        warnings=said,
-    )
-
-
-def _numbers(cells: Floats) -> Floats:
-    """Metrics under both yardsticks, shape (b, yardsticks * metrics)."""
-    return cells[:, 0, :, : len(METRICS)].reshape(len(cells), -1)
-
-
-def _curve(
-    stage: _Stage,
-    point: Floats,
-    drawn: Floats,
-    gain: Floats,
-    gain_drawn: Floats,
-    level: float,
-) -> pl.DataFrame:
-    low, high = interval(drawn, level)
-    gain_low, gain_high = interval(gain_drawn, level)
-    per_100 = 100 / stage.decisions if stage.decisions else float("nan")
-    return pl.DataFrame(
-        {
-            "order": stage.order,
-            "share": stage.decisions / len(stage.labels),
-            "decisions": stage.decisions,
-            "metric": list(METRICS) * len(YARDSTICKS),
-            "tested_on": np.repeat(YARDSTICKS, len(METRICS)).tolist(),
-            "value": point[0],
-            "low": low,
-            "high": high,
-            "gain": gain[0],
-            "gain_low": gain_low,
-            "gain_high": gain_high,
-            "gain_per_100": gain[0] * per_100,
-        }
-    ).fill_nan(None)
-
-
-def _counts(plan: Plan, stages: Sequence[_Stage]) -> pl.DataFrame:
-    truth, given = plan.pair.corrected, plan.pair.original
-    wrong = given != truth
-    rows = []
-    for stage in stages:
-        mended = int((wrong & (stage.labels == truth)).sum())
-        rows.append(
-            {
-                "order": stage.order,
-                "share": stage.decisions / len(truth),
-                "decisions": stage.decisions,
-                "mended": mended,
-                "left": int(wrong.sum()) - mended,
-                "spoilt": int((~wrong & (stage.labels != truth)).sum()),
-                "found_per_100": 100 * mended / stage.decisions if stage.decisions else None,
-            }
-        )
-    return pl.DataFrame(rows, schema_overrides={"found_per_100": pl.Float64})

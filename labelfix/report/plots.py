@@ -16,6 +16,8 @@ _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#777777")
 """Of Okabe and Ito (2008), which people with any kind of colour vision tell apart."""
 
+_METRICS = {"ap": "AP"}
+
 _DASHES = ("solid", "dotted", "dashed", "dashdot")
 
 _STYLE = {
@@ -147,13 +149,20 @@ def gain_chart(cells: pl.DataFrame, effects: pl.DataFrame, *, kind: str = "svg")
         return _content(figure, kind)
 
 
-def stage_chart(curve: pl.DataFrame, counts: pl.DataFrame, *, kind: str = "svg") -> bytes:
+def stage_chart(
+    curve: pl.DataFrame,
+    counts: pl.DataFrame,
+    fluctuations: pl.DataFrame | None = None,
+    *,
+    kind: str = "svg",
+) -> bytes:
     """Draw the first metric and the errors that are left over the share that was looked at.
 
     Parameters
     ----------
-    curve, counts
-        Of `labelfix.evaluate.stages.Stages`.
+    curve, counts, fluctuations
+        Of `labelfix.evaluate.curves.Stages`. How unsteady the training loss is gets a panel of its
+        own where it is known.
     kind
         As for `rank_chart`.
     """
@@ -161,26 +170,40 @@ def stage_chart(curve: pl.DataFrame, counts: pl.DataFrame, *, kind: str = "svg")
     from matplotlib.figure import Figure
 
     metric = curve["metric"][0]
+    lines = [
+        (
+            f"{_METRICS.get(metric, metric)}, tested on {yardstick} labels".replace("_", " "),
+            curve.filter(metric=metric, tested_on=yardstick).drop_nulls("value"),
+            "value",
+        )
+        for yardstick in ("corrected", "stage")
+    ]
+    lines.append(("errors left", counts, "left"))
+    if fluctuations is not None and fluctuations.height:
+        lines.append(("fluctuation of the training loss", fluctuations, "fluctuation"))
+    orders = counts["order"].unique(maintain_order=True).to_list()
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(11, 3), layout="constrained")
-        panels = figure.subplots(1, 3)
-        for axes, yardstick in zip(panels, ("corrected", "stage"), strict=False):
-            rows = curve.filter(metric=metric, tested_on=yardstick)
-            for i, (_, one) in enumerate(rows.group_by("order", maintain_order=True)):
-                low, high = one["value"] - one["low"], one["high"] - one["value"]
-                style = _mark(i) | {"linestyle": _DASHES[i % len(_DASHES)], "capsize": 2}
-                axes.errorbar(one["share"], one["value"], yerr=[low, high], **style)
-            axes.set_ylabel(f"{metric}, tested on {yardstick} labels".replace("_", " "))
-        for i, ((order,), one) in enumerate(counts.group_by("order", maintain_order=True)):
-            style = _mark(i) | {"linestyle": _DASHES[i % len(_DASHES)]}
-            panels[2].plot(one["share"], one["left"], **style, label=str(order))
-        panels[2].set_ylabel("errors left")
-        panels[2].legend(frameon=False)
-        for axes in panels:
+        figure = Figure(figsize=(3.7 * len(lines), 3), layout="constrained")
+        for axes, (title, rows, column) in zip(figure.subplots(1, len(lines)), lines, strict=True):
+            for i, order in enumerate(orders):
+                _draw_curve(axes, rows.filter(order=order), column, i, order)
+            axes.set_ylabel(title)
             axes.set_xlabel("share looked at")
             axes.grid(visible=True, color="#dddddd", linewidth=0.5)
             axes.tick_params(length=0)
+        figure.axes[2].legend(frameon=False)
         return _content(figure, kind)
+
+
+def _draw_curve(axes: Any, rows: pl.DataFrame, column: str, i: int, order: str) -> None:
+    """Draw one order of work, with its intervals if it has any."""
+    reach: Any = None  # what matplotlib takes is a pair, or one for both ways
+    if "low" in rows.columns:
+        reach = [rows[column] - rows["low"], rows["high"] - rows[column]]
+    elif "sd" in rows.columns:
+        reach = rows["sd"].fill_null(0.0)
+    style = _mark(i) | {"linestyle": _DASHES[i % len(_DASHES)], "capsize": 2}
+    axes.errorbar(rows["share"], rows[column], yerr=reach, **style, label=order)
 
 
 def _draw_points(axes: Any, rows: pl.DataFrame, i: int, shift: float, *, upright: bool) -> None:

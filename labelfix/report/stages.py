@@ -8,7 +8,7 @@ from labelfix.report.gain import plain_table
 from labelfix.text import visible
 
 if TYPE_CHECKING:
-    from labelfix.evaluate.stages import Stages
+    from labelfix.evaluate.curves import Stages
 
 __all__ = ["stages_page"]
 
@@ -35,6 +35,9 @@ def stages_page(found: Stages, chart: str | None = None) -> str:
     if chart:
         parts.append(f"![The metric and the errors left at each stage]({chart})")
     parts += ["## Errors", plain_table(found.counts)]
+    parts += ["## The training loss", str(details["losses"])]
+    if found.fluctuations.height:
+        parts.append(plain_table(found.fluctuations))
     for (metric,), rows in found.curve.group_by("metric", maintain_order=True):
         parts += [
             f"## {str(metric).replace('_', ' ').capitalize()}",

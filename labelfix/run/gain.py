@@ -16,11 +16,10 @@ from labelfix.run.directory import SCHEMA_VERSION, open_run
 from labelfix.run.record import Reading, encode, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import polars as pl
+    from collections.abc import Mapping, Sequence
 
     from labelfix.decisions import Corrections
+    from labelfix.evaluate.curves import Stages
     from labelfix.evaluate.tables import Gain
     from labelfix.progress import Progress
     from labelfix.run.directory import Run
@@ -35,6 +34,7 @@ __all__ = [
     "read_versions",
     "split_of",
     "versions_of_run",
+    "write_measured",
 ]
 
 RECORD, PAGE, CHART, STORE = "gain.json", "gain.md", "gain.svg", "trainings"
@@ -79,7 +79,7 @@ class GainOptions(Reading, frozen=True, kw_only=True):
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of gain.json."""
+    """The whole of gain.json, stages.json and simulation.json."""
 
     schema_version: int
     labelfix: str
@@ -310,25 +310,35 @@ def _write(gain: Gain, out: Path, options: GainOptions, command: tuple[str, ...]
     from labelfix.report.gain import gain_findings, gain_page
     from labelfix.report.plots import gain_chart
 
-    record = _Record(
+    pages = {
+        PAGE: f"# What the corrections bought\n\n{gain_page(gain, CHART)}\n".encode(),
+        CHART: gain_chart(gain.cells, gain.effects),
+    }
+    write_measured(gain, out, RECORD, pages, options, command, tuple(gain_findings(gain)))
+
+
+def write_measured(
+    found: Gain | Stages,
+    out: Path,
+    record: str,
+    pages: Mapping[str, bytes],
+    options: GainOptions,
+    command: tuple[str, ...],
+    findings: tuple[str, ...] = (),
+) -> None:
+    """Write a folder: the tables as CSV, pages by name, and last the record, called `record`."""
+    content = _Record(
         schema_version=SCHEMA_VERSION,
         labelfix=__version__,
         command=command,
         options=options,
-        details=dict(gain.details),
-        warnings=gain.warnings,
-        findings=tuple(gain_findings(gain)),
+        details=dict(found.details),
+        warnings=found.warnings,
+        findings=findings,
         versions=versions(),
     )
-    files = {f"{name}.csv": _csv(table) for name, table in gain.tables().items()}
-    files[PAGE] = f"# What the corrections bought\n\n{gain_page(gain, CHART)}\n".encode()
-    files[CHART] = gain_chart(gain.cells, gain.effects)
-    files[RECORD] = encode(record)
+    tables = {f"{name}.csv": table.write_csv().encode() for name, table in found.tables().items()}
     out.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
+    for name, file_content in {**tables, **pages, record: encode(content)}.items():
         with replacing(out / name) as file:
-            file.write(content)
-
-
-def _csv(table: pl.DataFrame) -> bytes:
-    return table.write_csv().encode()
+            file.write(file_content)

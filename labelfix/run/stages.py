@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from labelfix._version import __version__
-from labelfix.atomic import replacing
-from labelfix.run.directory import DECISIONS, SCHEMA_VERSION, open_run
-from labelfix.run.gain import STORE, GainOptions, check_out, read_versions, split_of
-from labelfix.run.record import encode, versions
+from labelfix.run.directory import DECISIONS, open_run
+from labelfix.run.gain import STORE, check_out, read_versions, split_of, write_measured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from labelfix.evaluate.stages import Stages
+    from labelfix.evaluate.curves import Stages
     from labelfix.progress import Progress
     from labelfix.run.directory import Run
+    from labelfix.run.gain import GainOptions
     from labelfix.schema import Dataset
 
 __all__ = ["simulate", "stages"]
 
 STAGES, SIMULATION = "stages", "simulation"
-
-
-class _Record(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of stages.json and simulation.json."""
-
-    schema_version: int
-    labelfix: str
-    command: tuple[str, ...]
-    options: GainOptions
-    details: dict[str, Any]
-    warnings: tuple[str, ...]
-    versions: dict[str, str]
 
 
 def stages(
@@ -51,10 +36,10 @@ def stages(
     Parameters
     ----------
     options
-        What to read, and how to go about it. With a run, labels are cleaned in the order of its
+        What to read, and how to go about it. With a run, items are cleaned in the order of its
         queue, in the order in which they were really reviewed, and by chance; else by chance.
     at
-        Shares that are cleaned, in [0, 1].
+        Shares of the items that are cleaned, in [0, 1].
     out
         Folder for the tables (CSV), stages.md, stages.svg and stages.json, which is written last,
         and for the finished trainings: the same call goes on where it stopped.
@@ -70,7 +55,7 @@ def stages(
 
     out = Path(out)
     check_out(out, f"{STAGES}.json")
-    original, corrected, _ = read_versions(options, progress)
+    original, corrected, suggested_by = read_versions(options, progress)
     found = measure_stages(
         original,
         corrected,
@@ -81,6 +66,7 @@ def stages(
         split_of(options, original),
         resplit=options.resplit,
         allow_removed=options.allow_removed or options.run is not None,
+        suggested_by=suggested_by,
         draws=options.draws,
         level=options.level,
         jobs=options.jobs,
@@ -101,21 +87,22 @@ def simulate(
     command: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> Stages:
-    """Play a reviewer in the order of our queue, of cleanlab's and by chance, and write a folder.
+    """Play a reviewer in the order of our queue, of a peer's and by chance, and write a folder.
+
+    The peer is cleanlab, where it is installed; of boxes it is ObjectLab.
 
     Parameters
     ----------
     options
-        `original` has the given labels, `corrected` the truth.
+        `original` has the given labels or boxes, `corrected` the truth.
     decisions
-        Budgets: labels looked at.
+        Budgets: labels looked at; of boxes, rows of the queue.
     out
         As for `stages`; the files are called simulation.
     error_rate
         Share of decisions on which the reviewer errs.
     queue_model
-        What predicts for the queues; None: the model that is trained. cleanlab's queue is left out
-        where cleanlab is not installed.
+        What predicts for the queues; None: the model that is trained.
     command, progress
         As for `labelfix.run.gain.evaluate`.
 
@@ -124,22 +111,16 @@ def simulate(
     InputError, RunError
         As `labelfix.run.gain.evaluate`.
     """
-    from labelfix.evaluate.stages import simulate as play
-
     out = Path(out)
     check_out(out, f"{SIMULATION}.json")
     original, truth, _ = read_versions(options, progress)
-    orders, suggested = _queues(original, queue_model or options.model, options, out, progress)
-    found = play(
-        original,
-        truth,
-        orders,
+    play = _play_boxes if original.has_boxes and truth.has_boxes else _play_labels
+    found = play(original, truth, queue_model or options.model, options, out, progress)(
         decisions,
         error_rate,
         options.model,
         options.seeds,
         split_of(options, original),
-        suggested=suggested,
         allow_removed=options.allow_removed,
         draws=options.draws,
         level=options.level,
@@ -160,36 +141,64 @@ def _orders(run: Run) -> dict[str, Iterable[str]]:
     return {"queue": run.issues["item_id"], "reviewed": reviewed}
 
 
-def _queues(
+def _play_labels(
     original: Dataset,
+    truth: Dataset,
     model: str,
     options: GainOptions,
     out: Path,
     progress: Progress | None,
-) -> tuple[dict[str, Iterable[str]], dict[str, str]]:
-    """Rank the given labels with us and with cleanlab; give both orders, and what we suggest."""
+) -> Callable[..., Stages]:
+    """Rank the given labels with us and with cleanlab; give what plays a reviewer of them."""
     import importlib.util
 
+    from labelfix.evaluate.stages import simulate as play
     from labelfix.find import find_issues
     from labelfix.predict import out_of_fold
 
-    predictions = out_of_fold(
-        original,
-        model,
-        groups="group" if "group" in original.items.columns else None,
-        seed=options.seed,
-        duplicates=options.duplicates,
-        jobs=options.jobs,
-        store=out / STORE,
-        progress=progress,
-    )
+    predictions = out_of_fold(original, model, **_held_out(original, options, out, progress))
     issues = find_issues(original, predictions)
-    orders: dict[str, Iterable[str]] = {"labelfix": issues["item_id"]}
+    orders = {"labelfix": issues["item_id"]}
     if importlib.util.find_spec("cleanlab"):
         theirs = find_issues(original, predictions, engine="cleanlab", score="self_confidence")
         orders["cleanlab"] = theirs["item_id"]
     known = issues.drop_nulls("suggested_label").select("item_id", "suggested_label")
-    return orders, dict(known.iter_rows())
+    return partial(play, original, truth, orders, suggested=dict(known.iter_rows()))
+
+
+def _play_boxes(
+    original: Dataset,
+    truth: Dataset,
+    model: str,
+    options: GainOptions,
+    out: Path,
+    progress: Progress | None,
+) -> Callable[..., Stages]:
+    """Rank the given boxes with us and with ObjectLab; give what plays a reviewer of them."""
+    from labelfix.evaluate.boxstages import simulate_boxes
+    from labelfix.find import find_issues
+    from labelfix.predict import out_of_fold_boxes
+
+    predictions = out_of_fold_boxes(original, model, **_held_out(original, options, out, progress))
+    queues = {
+        "labelfix": find_issues(original, predictions),
+        "objectlab": find_issues(original, predictions, score="objectlab"),
+    }
+    return partial(simulate_boxes, original, truth, queues)
+
+
+def _held_out(
+    original: Dataset, options: GainOptions, out: Path, progress: Progress | None
+) -> dict[str, Any]:
+    """How the queues' predictions are made."""
+    return {
+        "groups": "group" if "group" in original.items.columns else None,
+        "seed": options.seed,
+        "duplicates": options.duplicates,
+        "jobs": options.jobs,
+        "store": out / STORE,
+        "progress": progress,
+    }
 
 
 def _write(
@@ -199,20 +208,8 @@ def _write(
     from labelfix.report.plots import stage_chart
     from labelfix.report.stages import stages_page
 
-    record = _Record(
-        schema_version=SCHEMA_VERSION,
-        labelfix=__version__,
-        command=command,
-        options=options,
-        details=dict(found.details),
-        warnings=found.warnings,
-        versions=versions(),
-    )
-    files = {f"{table}.csv": rows.write_csv().encode() for table, rows in found.tables().items()}
-    files[f"{name}.md"] = stages_page(found, f"{name}.svg").encode()
-    files[f"{name}.svg"] = stage_chart(found.curve, found.counts)
-    files[f"{name}.json"] = encode(record)
-    out.mkdir(parents=True, exist_ok=True)
-    for file_name, content in files.items():
-        with replacing(out / file_name) as file:
-            file.write(content)
+    pages = {
+        f"{name}.md": stages_page(found, f"{name}.svg").encode(),
+        f"{name}.svg": stage_chart(found.curve, found.counts, found.fluctuations),
+    }
+    write_measured(found, out, f"{name}.json", pages, options, command)
