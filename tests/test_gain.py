@@ -16,7 +16,18 @@ from labelfix.errors import InputError, LabelfixWarning
 from labelfix.evaluate.gain import measure_gain
 from labelfix.evaluate.pairing import pair_versions
 from labelfix.evaluate.scoring import ClassScores
-from labelfix.evaluate.statistics import EFFECTS, interval, mcnemar, redraw, split_gain
+from labelfix.evaluate.statistics import (
+    EFFECTS,
+    interval,
+    mcnemar,
+    redraw,
+    sd_interval,
+    share_of_pairs,
+    share_of_variance,
+    split_gain,
+)
+from labelfix.evaluate.tables import MOVEMENT
+from labelfix.report.gain import gain_findings, gain_page
 from labelfix.schema import Dataset
 from labelfix.splits import Split
 
@@ -212,6 +223,49 @@ def test_the_movement_of_the_split_is_told_from_that_of_the_seeds() -> None:
     assert gain.movement["split_share"][1] == pytest.approx(1)
     assert 0 < splits < apart
     assert paired < apart
+    for name in ("sd", "split_share"):
+        rows = gain.movement.drop_nulls(name)
+        assert (rows[f"{name}_low"] <= rows[name]).all()
+        assert (rows[name] <= rows[f"{name}_high"]).all()
+    share = gain.movement["split_share"][3]
+    assert share == pytest.approx(max(0, 1 - (paired / apart) ** 2))
+    page = gain_page(gain)
+    assert "## How much the split moves" in page
+    assert "each version on a split of its own" in page
+    assert "% of that variance is the split alone" in gain_findings(gain)[-1]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_intervals_of_the_splits_share_hold_their_level(share: float) -> None:
+    rng = np.random.default_rng(round(10 * share))
+    held = np.zeros(3)
+    for _ in range(600):
+        split, apart = rng.normal(0, np.sqrt(share), (2, 6))
+        noise = rng.normal(0, np.sqrt(1 - share), (3, 6))
+        _, low, high = share_of_variance(noise[0], split + noise[1], 0.9)
+        held[0] += low <= share <= high
+        _, low, high = share_of_pairs(apart + noise[1], apart + noise[2], 0.9)
+        held[1] += low <= share <= high
+        low, high = sd_interval((split + noise[1]).var(ddof=1), 5, 0.9)
+        held[2] += low <= 1 <= high
+    assert (held >= 540 - 26).all()  # 3.5 standard deviations
+    assert share == 0 or (held <= 540 + 26).all()  # cut off at 0, they hold 0 more often
+
+
+def test_what_does_not_move_has_no_share() -> None:
+    still = np.ones(4)
+    assert share_of_variance(still, still, 0.95) == (0, 0, 0)
+    assert share_of_pairs(still, still, 0.95) == (0, 0, 0)
+    assert share_of_pairs(np.arange(4.0), np.arange(4.0), 0.95) == (1, 1, 1)
+
+
+def test_one_seed_has_no_movement() -> None:
+    noisy, clean = blobs(200, 0.2)
+    gain = measure_gain(noisy, clean, "knn", 1, ALONE, draws=5, resplit=True)
+    assert gain.movement is not None
+    assert gain.movement.is_empty()
+    assert dict(gain.movement.schema) == MOVEMENT
+    gain_page(gain)
 
 
 def test_auto_chooses_on_the_validation_part() -> None:

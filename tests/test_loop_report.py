@@ -21,6 +21,7 @@ from labelfix.decisions import DecisionLog, Mark, State, decide, new_decision
 from labelfix.errors import InputError, LabelfixWarning
 from labelfix.evaluate.boximages import image_tables
 from labelfix.evaluate.compare import LabelSets, compare_models
+from labelfix.evaluate.tables import movement_table
 from labelfix.report.document import plain
 from labelfix.review.queue import open_queue
 from labelfix.review.reporting import ReportOptions, make_report
@@ -226,6 +227,17 @@ def test_the_cells_of_the_gain_are_those_that_were_measured(loop: Path) -> None:
         assert [float(cell.split()[0]) for cell in line[1:]] == pytest.approx(
             [100 * value for value in values], abs=0.051
         )
+
+
+def test_what_the_split_makes_of_the_movement_is_shown(loop: Path) -> None:
+    one, own, last = np.array([[0.80, 0.81, 0.82], [0.80, 0.90, 0.70], [0.9, 0.95, 0.85]])
+    movement_table(one, own, last, 0.95).write_csv(loop / "gain" / "movement.csv")
+    page = make_report(loop)
+    found = rows(page.with_name("report.md").read_text(encoding="utf-8"))
+    row = next(row for row in found if row[0] == "original labels, other splits and seeds")
+    assert row[1].startswith("10.0 (5.2 to ")
+    assert row[2].startswith("99 (")
+    assert "How much of the movement is the split" in page.read_text(encoding="utf-8")
 
 
 def test_a_gain_in_map_is_shown_as_far_as_it_goes(loop: Path) -> None:

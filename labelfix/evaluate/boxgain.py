@@ -89,7 +89,8 @@ def measure_box_gain(
         before = {BEFORE: versions[BEFORE]}
         again = train_detectors(before, chosen, first, seeds_used, **options)
         alone = BoxScores.of(again, before, first, units).by_seed(np.ones((1, scores.n_units)))[0]
-        movement = movement_table(alone[0, 0, :, 0], by_seed[0, 0, :, 0], by_seed[1, 1, :, 0])
+        ends = alone[0, 0, :, 0], by_seed[0, 0, :, 0], by_seed[1, 1, :, 0]
+        movement = movement_table(*ends, level)
     seen = {name: [one.boxes for one in trained] for name, trained in found.items()}
     images, detections = image_tables(pair.corrected, seen, scores.tested["corrected"])
     return Gain(

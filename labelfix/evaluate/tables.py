@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from labelfix.evaluate.statistics import EFFECTS, interval, split_gain
+from labelfix.evaluate.statistics import (
+    EFFECTS,
+    interval,
+    sd_interval,
+    share_of_pairs,
+    share_of_variance,
+    split_gain,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +64,8 @@ class Gain:
     changes
         Items of each part of the first split: unchanged, relabelled, removed.
     movement
-        Where each seed drew its own split: how much of the movement is the split; else None.
+        Where each seed drew its own split: how far the main metric and the gain move from training
+        to training, and how much of that is the split, with intervals; else None.
     answers
         A row a test item: its labels, what the models trained on either version answer most often,
         and the share of the seeds in which they do. None for boxes.
@@ -233,8 +241,18 @@ def _seed_table(layout: Layout, by_seed: Floats) -> pl.DataFrame:
     return pl.DataFrame(rows).fill_nan(None)
 
 
-def movement_table(same_split: Floats, own_split: Floats, last: Floats) -> pl.DataFrame:
-    """Make `Gain.movement`: how far the main metric moves from seed to seed.
+MOVEMENT = {
+    "what": pl.String,
+    **dict.fromkeys(("sd", "sd_low", "sd_high"), pl.Float64),
+    **dict.fromkeys(("split_share", "split_share_low", "split_share_high"), pl.Float64),
+}
+"""Columns of `Gain.movement`."""
+
+
+def movement_table(
+    same_split: Floats, own_split: Floats, last: Floats, level: float
+) -> pl.DataFrame:
+    """Make `Gain.movement`: how far the main metric moves from training to training, and why.
 
     Parameters
     ----------
@@ -244,21 +262,34 @@ def movement_table(same_split: Floats, own_split: Floats, last: Floats) -> pl.Da
         The same, each seed on its own split.
     last
         Corrected labels throughout, each seed on its own split.
+    level
+        Of the intervals.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of `MOVEMENT`, four rows: the standard deviation of the metric on one split and on
+        several, and of the gain with both versions on the same split and each on one of its own;
+        `split_share` is the part of the variance that the split makes. Without rows for one seed.
     """
-    if len(own_split) < 2:
-        return pl.DataFrame(schema={"what": pl.String, "sd": pl.Float64, "split_share": pl.Float64})
-    seeds_only, total = same_split.var(ddof=1), own_split.var(ddof=1)
-    rows = {
-        "original labels, one split, other seeds": same_split.std(ddof=1),
-        "original labels, other splits and seeds": own_split.std(ddof=1),
-        "gain, both versions on the same split": (last - own_split).std(ddof=1),
-        "gain, had each version a split of its own": np.sqrt(total + last.var(ddof=1)),
-    }
-    share = 1 - seeds_only / total if total > seeds_only else 0.0
-    return pl.DataFrame(
-        {
-            "what": list(rows),
-            "sd": list(rows.values()),
-            "split_share": pl.Series([None, share, None, None], dtype=pl.Float64),
-        }
-    )
+    n = len(own_split)
+    if n < 2:
+        return pl.DataFrame(schema=MOVEMENT)
+    fixed, free, after = (one.var(ddof=1) for one in (same_split, own_split, last))
+    apart = free + after
+    # Satterthwaite's degrees of freedom of a sum of two variances
+    freedom = (n - 1) * apart**2 / (free**2 + after**2) if apart else n - 1
+    metric = share_of_variance(same_split, own_split, level)
+    gain = share_of_pairs(own_split, last, level)
+    nothing = (None, None, None)
+    rows = [
+        ("original labels, one split, other seeds", fixed, n - 1, nothing),
+        ("original labels, other splits and seeds", free, n - 1, metric),
+        ("gain, both versions on the same split", (last - own_split).var(ddof=1), n - 1, nothing),
+        ("gain, each version on a split of its own", apart, freedom, gain),
+    ]
+    table = [
+        (what, np.sqrt(variance), *sd_interval(variance, degrees, level), *share)
+        for what, variance, degrees, share in rows
+    ]
+    return pl.DataFrame(table, schema=MOVEMENT, orient="row")

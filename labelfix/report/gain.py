@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from labelfix.evaluate.tables import Gain
 
-__all__ = ["gain_findings", "gain_page", "plain_table"]
+__all__ = ["about_movement", "gain_findings", "gain_page", "movement_rows", "plain_table"]
 
 _WORDS = {"ap": "AP (COCO)", "ap50": "AP at IoU .5", "ap75": "AP at IoU .75"}
 
@@ -73,14 +73,37 @@ def gain_page(gain: Gain, chart: str | None = None) -> str:
         parts += [title, plain_table(gain.mcnemar)]
     parts += ["## Classes, those first that moved most", _classes(gain)]
     if gain.movement is not None:
-        parts += ["## How much the split moves", _MOVEMENT, plain_table(gain.movement)]
+        parts += ["## How much the split moves", about_movement(gain.metrics[0])]
+        parts.append(_table(*movement_rows(gain.movement)))
     return "\n\n".join(parts)
 
 
-_MOVEMENT = (
-    "Standard deviation of the accuracy, in shares of 1. `split_share` is the part of the variance "
-    "from seed to seed that comes of drawing another split."
-)
+def about_movement(metric: str) -> str:
+    """Say what the table of the movement shows."""
+    return (
+        f"How far the {_word(metric)} moves from training to training, as a standard deviation in "
+        "points, and how much of the variance is the split. Intervals take the values for about "
+        "normal; of few seeds they are wide. In the last row, original and corrected labels are "
+        "each on a split of their own, as for one who splits anew after correcting."
+    )
+
+
+def movement_rows(movement: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Give head and cells of the table of the movement."""
+    rows = [
+        [row["what"], _range(row, "sd", ".1f"), _range(row, "split_share", ".0f")]
+        for row in movement.iter_rows(named=True)
+    ]
+    return ["", "standard deviation, points", "of the variance, the split, %"], rows
+
+
+def _range(row: dict[str, Any], name: str, form: str) -> str:
+    """Write a share in per cent with its interval; nothing where there is none."""
+    values = [row[key] for key in (name, f"{name}_low", f"{name}_high")]
+    if None in values:
+        return ""
+    value, low, high = (format(100 * one, form) for one in values)
+    return f"{value} ({low} to {high})"
 
 
 def _overall(gain: Gain) -> str:
@@ -133,14 +156,23 @@ def _reach(gain: Gain) -> list[str]:
     said += f"; the model is {details['model']}."
     if details["seeds"] > 1 and not details["seeds_differ"]:
         said += " Every seed gave the same answers, so that seeds add nothing here."
+    lines = [said]
     if gain.movement is not None and gain.movement.height:
-        own, apart = gain.movement["sd"][1], gain.movement["sd"][3]
-        said += (
-            f" Another split alone moves the {_word(gain.metrics[0])} by {100 * own:.1f} points "
-            f"(standard deviation); had each version a split of its own, the gain would move by "
-            f"{100 * apart:.1f}."
-        )
-    return [said]
+        lines.append(_moved(gain))
+    return lines
+
+
+def _moved(gain: Gain) -> str:
+    assert gain.movement is not None  # noqa: S101 # for the type checker: its caller looked
+    _, metric, paired, apart = gain.movement.to_dicts()
+    return (
+        f"From training to training the {_word(gain.metrics[0])} moves by "
+        f"{_range(metric, 'sd', '.1f')} points (standard deviation), of which other splits make "
+        f"{_range(metric, 'split_share', '.0f')} % of the variance. The gain moves by "
+        f"{_range(paired, 'sd', '.1f')} points with both versions on one split, and by "
+        f"{_range(apart, 'sd', '.1f')} had each a split of its own: "
+        f"{_range(apart, 'split_share', '.0f')} % of that variance is the split alone."
+    )
 
 
 def _value(gain: Gain, version: str) -> float:

@@ -9,6 +9,7 @@ import polars as pl
 from labelfix.evaluate.statistics import EFFECTS
 from labelfix.report.comparison import comparison_findings
 from labelfix.report.document import Image, Points, Section, Table, Text
+from labelfix.report.gain import about_movement, movement_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +73,8 @@ def gain_section(
     Parameters
     ----------
     tables
-        Of `labelfix.evaluate.gain.Gain`: cells, effects, per_class and changes.
+        Of `labelfix.evaluate.gain.Gain`: cells, effects, per_class and changes, and movement if it
+        was measured.
     findings
         The same in sentences.
     chart
@@ -90,6 +92,11 @@ def gain_section(
         _classes(tables["per_class"]),
         _changes(tables["changes"]),
     ]
+    movement = tables.get("movement")
+    if movement is not None and movement.height:
+        head, rows = movement_rows(movement)
+        text = about_movement(tables["cells"]["metric"][0])
+        blocks += [Text(text), Table(head, rows, (1, 2), "How much of the movement is the split")]
     return Section("What the corrections bought", blocks)
 
 

@@ -30,11 +30,15 @@ _FILES: dict[Kind, tuple[str, str, tuple[str, ...]]] = {
 }
 KINDS: tuple[Kind, ...] = tuple(_FILES)
 
-_OPTIONAL = {"gain": ("answers", "images", "detections"), "stages": (), "comparison": ()}
+_OPTIONAL = {
+    "gain": ("answers", "images", "detections", "movement"),
+    "stages": (),
+    "comparison": (),
+}
 
 _TEXT = {
     *("item_id", "metric", "step", "effect", "label", "part", "order", "model", "variant"),
-    *("other", "kind", "source"),
+    *("other", "kind", "source", "what"),
 }
 
 
