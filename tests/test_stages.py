@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +12,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
 
 from labelfix.cli import main
-from labelfix.errors import InputError
+from labelfix.errors import InputError, LabelfixWarning
+from labelfix.evaluate.curves import fluctuation
 from labelfix.evaluate.gain import measure_gain
 from labelfix.evaluate.stages import measure_stages, play_reviewer, simulate
 from labelfix.schema import Dataset
@@ -135,6 +140,59 @@ def test_what_cannot_be_staged_is_said() -> None:
         measure_stages(noisy, clean, {"mine": ["nobody"]}, model="knn", split=ALONE)
     with pytest.raises(InputError, match="2 problems"):
         simulate(noisy, clean, {}, [100], 2.0, "knn", split=ALONE)
+
+
+def test_a_training_loss_is_as_unsteady_as_its_steps_differ() -> None:
+    steady = 3 * 0.7 ** np.arange(20)
+    assert fluctuation(steady) == pytest.approx(0)
+    assert fluctuation(1000 * steady) == pytest.approx(0)
+    noise = np.random.default_rng(0).uniform(0.8, 1.2, 20)
+    rough = steady * noise
+    steps = rough[10:] / rough[9:-1]
+    assert fluctuation(rough) == pytest.approx(steps.std())
+    early = np.concatenate([rough[:9], steady[9:]])
+    assert fluctuation(early) == pytest.approx(0)  # the first half does not count
+    assert np.isnan(fluctuation(steady[:3]))
+    assert np.isnan(fluctuation(np.array([1.0, 1.0, 0.0, 0.0])))
+
+
+def test_noisy_labels_make_a_network_s_loss_less_steady_and_a_neighbour_has_none() -> None:
+    noisy, clean = versions()
+    network = MLPClassifier(hidden_layer_sizes=(8,), max_iter=12, batch_size=16, solver="sgd")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        stages = measure_stages(noisy, clean, at=(0, 1), model=network, split=ALONE, draws=2)
+    assert stages.losses["seed"].to_list() == [*range(5)] * 2
+    assert stages.losses["epochs"].unique().to_list() == [12]
+    last = dict(stages.losses.group_by("share").agg(pl.col("last").mean()).iter_rows())
+    assert last[1.0] < last[0.0]
+    assert stages.fluctuations.columns == ["order", "share", "decisions", "fluctuation", "sd"]
+    assert stages.fluctuations.height == 2
+    assert "second half" in stages.details["losses"]
+    without = measure_stages(noisy, clean, at=(0,), model="knn", seeds=1, split=ALONE, draws=2)
+    assert without.fluctuations.is_empty()
+    assert without.details["losses"] == "None: columns+knn does not learn in epochs."
+
+
+def test_stages_of_one_class_are_refused_by_name() -> None:
+    _, clean = versions(60)
+    labels = np.where(np.arange(60) < 30, "a", "b")
+    turned = np.where(labels == "a", "b", "a")
+    one, other = (
+        replace(clean, annotations=clean.annotations.with_columns(label=pl.Series(labels)))
+        for labels in (labels, turned)
+    )
+    first_half = {"half": one.items["item_id"][:30]}
+    with pytest.raises(InputError, match="stage of order half, 30 looked at labels"):
+        measure_stages(one, other, first_half, (0, 0.5), "knn", 1, ALONE, draws=2)
+
+
+def test_the_model_under_test_is_named_if_it_suggested() -> None:
+    noisy, clean = versions(60)
+    with pytest.warns(LabelfixWarning, match=r"columns\+knn suggested the corrections"):
+        measure_stages(
+            noisy, clean, None, (1,), "knn", 1, ALONE, suggested_by=("columns+knn",), draws=2
+        )
 
 
 @pytest.fixture

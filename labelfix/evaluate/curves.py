@@ -186,7 +186,7 @@ def first(order: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
     return chosen
 
 
-def fluctuation(losses: Floats) -> float:
+def fluctuation(losses: NDArray[np.floating[Any]]) -> float:
     """Say how unsteady a curve of training losses is.
 
     The standard deviation of the relative change from one epoch to the next, over the second half

@@ -199,7 +199,7 @@ def _draw_curve(axes: Any, rows: pl.DataFrame, column: str, i: int, order: str) 
     """Draw one order of work, with its intervals if it has any."""
     reach: Any = None  # what matplotlib takes is a pair, or one for both ways
     if "low" in rows.columns:
-        reach = [rows[column] - rows["low"], rows["high"] - rows[column]]
+        reach = _reach(rows, column)
     elif "sd" in rows.columns:
         reach = rows["sd"].fill_null(0.0)
     style = _mark(i) | {"linestyle": _DASHES[i % len(_DASHES)], "capsize": 2}
@@ -209,7 +209,7 @@ def _draw_curve(axes: Any, rows: pl.DataFrame, column: str, i: int, order: str) 
 def _draw_points(axes: Any, rows: pl.DataFrame, i: int, shift: float, *, upright: bool) -> None:
     """Draw values with their intervals, the second set hollow and joined by dots."""
     values = rows["value"].to_numpy()
-    reach = [values - rows["low"].to_numpy(), rows["high"].to_numpy() - values]
+    reach = _reach(rows, "value")
     places = [place + shift for place in range(len(values))]
     style = _mark(i) | {"capsize": 3, "elinewidth": 1}
     style["linestyle"] = ("solid", "dotted")[i] if upright else "none"
@@ -217,6 +217,11 @@ def _draw_points(axes: Any, rows: pl.DataFrame, i: int, shift: float, *, upright
         axes.errorbar(places, values, yerr=reach, **style)
     else:
         axes.errorbar(values, places, xerr=reach, **style)
+
+
+def _reach(rows: pl.DataFrame, column: str) -> list[pl.Series]:
+    """How far intervals go below and above values; few draws may leave a value just outside."""
+    return [(rows[column] - rows["low"]).clip(0), (rows["high"] - rows[column]).clip(0)]
 
 
 def _content(figure: Any, kind: str) -> bytes:
