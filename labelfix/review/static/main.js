@@ -166,7 +166,7 @@ function boxesOf(entry) {
 function showProgress() {
   const { decided, flagged, flagged_left: left, errors, total } = progress;
   const share = flagged ? (flagged - left) / flagged : decided / Math.max(total, 1);
-  byId("progress").firstElementChild.style.width = `${100 * share}%`;
+  byId("progress").firstElementChild.style.transform = `scaleX(${share})`; // no layout, as a width would cost in each frame
   byId("progress").setAttribute("aria-valuemax", String(flagged || total));
   byId("progress").setAttribute("aria-valuenow", String(flagged ? flagged - left : decided));
   byId("counts").textContent = `${decided.toLocaleString("en")} decided · ${plural(errors, "error")} · ${left.toLocaleString("en")} flagged left`;
