@@ -27,6 +27,8 @@ from labelfix.inject import BoxNoise, inject_boxes
 from labelfix.predict import out_of_fold_boxes
 from labelfix.predict.detect.models import DetectResult, found, scenes
 from labelfix.predict.models import Inputs
+from labelfix.report.measured import stages_section
+from labelfix.run.measured import read_measured
 from labelfix.schema import BOX, Dataset
 from labelfix.splits import Split
 
@@ -361,6 +363,11 @@ def test_stages_of_boxes_from_files_to_a_folder(
     assert record["details"]["same"] == {"type": "Same", "pair_iou": 0.5, "right_iou": 0.9}
     assert "fluctuation" in (out / "stages.md").read_text()
     assert "fluctuation of the training loss" in (out / "stages.svg").read_text()
+    tables = read_measured(out, "stages").tables
+    shown = stages_section(tables["counts"], tables["curve"], tables["losses"], None, 0.95)
+    told = str(shown)
+    assert "Looking at 20 images (50%)" in told
+    assert "Fluctuation of the training loss" in told
 
 
 def test_a_played_review_of_boxes_from_files_to_a_folder(

@@ -27,6 +27,7 @@ __all__ = [
     "distinct",
     "first",
     "fluctuation",
+    "fluctuations",
     "measured",
     "random_order",
     "rows_in_order",
@@ -85,14 +86,8 @@ class Stages:
 
     @property
     def fluctuations(self) -> pl.DataFrame:
-        """Mean and standard deviation of the losses' fluctuation over the seeds.
-
-        Columns order, share, decisions, fluctuation and sd; no rows where nothing is known.
-        """
-        known = self.losses.drop_nulls("fluctuation")
-        return known.group_by("order", "share", "decisions", maintain_order=True).agg(
-            pl.col("fluctuation").mean(), sd=pl.col("fluctuation").std()
-        )
+        """As `fluctuations` gives."""
+        return fluctuations(self.losses)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +209,21 @@ def fluctuation(losses: NDArray[np.floating[Any]]) -> float:
     if len(losses) < 4 or not (half > 0).all() or not np.isfinite(half).all():
         return float("nan")
     return float((half[1:] / half[:-1]).std())
+
+
+def fluctuations(losses: pl.DataFrame) -> pl.DataFrame:
+    """Sum up `Stages.losses` over the seeds.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns order, share, decisions, fluctuation (the mean) and sd, the standard deviation; no
+        rows where nothing is known.
+    """
+    known = losses.drop_nulls("fluctuation")
+    return known.group_by("order", "share", "decisions", maintain_order=True).agg(
+        pl.col("fluctuation").mean(), sd=pl.col("fluctuation").std()
+    )
 
 
 def measured(

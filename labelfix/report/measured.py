@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from labelfix.evaluate.curves import fluctuations
 from labelfix.evaluate.statistics import EFFECTS
 from labelfix.report.comparison import comparison_findings
 from labelfix.report.document import Image, Points, Section, Table, Text
@@ -189,21 +190,26 @@ def _changes(changes: pl.DataFrame) -> Table:
 
 
 def stages_section(
-    counts: pl.DataFrame, curve: pl.DataFrame, chart: Image | None, level: float
+    counts: pl.DataFrame,
+    curve: pl.DataFrame,
+    losses: pl.DataFrame | None,
+    chart: Image | None,
+    level: float,
 ) -> Section:
     """Show the metric while labels are cleaned.
 
     Parameters
     ----------
-    counts, curve
-        Of `labelfix.evaluate.stages.Stages`.
+    counts, curve, losses
+        Of `labelfix.evaluate.curves.Stages`; None for `losses` from before there were any.
     chart
         The picture, if there is one.
     level
         Of the intervals.
     """
     metric = curve["metric"][0]
-    blocks: list[Block] = [Points(_first_stages(counts))]
+    things = "labels" if metric == "accuracy" else "images"
+    blocks: list[Block] = [Points(_first_stages(counts, things))]
     if chart is not None:
         blocks.append(chart)
     blocks.append(Text(f"{_STAGES} Brackets hold {level:.0%} intervals."))
@@ -212,14 +218,18 @@ def stages_section(
         title = f"{metric_title(metric)} in %, tested on {name}"
         blocks.append(_by_share(found, sure, title))
     blocks.append(_by_share(counts, lambda row: f"{row['left']:,}", "Errors left"))
+    unsteady = None if losses is None else fluctuations(losses)
+    if unsteady is not None and unsteady.height:
+        title = "Fluctuation of the training loss, from one epoch to the next"
+        blocks.append(_by_share(unsteady, lambda row: f"{row['fluctuation']:.3f}", title))
     return Section("The metric while labels are cleaned", blocks)
 
 
-def _first_stages(counts: pl.DataFrame) -> list[str]:
+def _first_stages(counts: pl.DataFrame, things: str) -> list[str]:
     """Say what each order mends at the first stage where anything is cleaned."""
     first = counts.filter(pl.col("decisions") > 0).group_by("order", maintain_order=True).first()
     return [
-        f"Looking at {row['decisions']:,} labels ({row['share']:.0%}) in the order "
+        f"Looking at {row['decisions']:,} {things} ({row['share']:.0%}) in the order "
         f"“{row['order']}” mends {row['mended']:,} errors and leaves {row['left']:,}."
         for row in first.iter_rows(named=True)
     ]

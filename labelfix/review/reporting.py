@@ -305,7 +305,8 @@ def _section(kind: Kind, found: Measured) -> Section:
     if kind == "gain":
         return gain_section(tables, record.findings, chart, level)
     if kind == "stages":
-        return stages_section(tables["counts"], tables["curve"], chart, level)
+        shown = (tables["counts"], tables["curve"], tables.get("losses"))
+        return stages_section(*shown, chart, level)
     return comparison_section(_comparison(found), chart)
 
 

@@ -32,7 +32,7 @@ KINDS: tuple[Kind, ...] = tuple(_FILES)
 
 _OPTIONAL = {
     "gain": ("answers", "images", "detections", "movement"),
-    "stages": (),
+    "stages": ("losses",),
     "comparison": (),
 }
 
