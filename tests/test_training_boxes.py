@@ -18,8 +18,11 @@ from PIL import Image, ImageDraw
 
 import labelfix
 from labelfix.boxes import iou
-from labelfix.errors import InputError, RunError
-from labelfix.schema import BOX, Dataset
+from labelfix.cli import main
+from labelfix.errors import InputError, LabelfixWarning, RunError
+from labelfix.schema import BOX, BoxKind, Dataset
+from labelfix.score.boxes import BoxParams, BoxScores
+from labelfix.score.boxes import losses as box_losses
 from labelfix.training import Tracker
 from labelfix.training.boxes import BoxTracker
 
@@ -361,6 +364,139 @@ def test_what_no_detector_learns_from_is_not_looked_at(tmp_path: Path) -> None:
     assert known == odd["annotation_id"].filter(pl.Series(left)).to_list()
     with pytest.raises(InputError, match="no images with boxes"):
         list(shown(made_up()))
+
+
+# the queue
+
+
+def judged(n: int = 40) -> tuple[Dataset, pl.DataFrame]:
+    """Boxes that a detector which never saw them agrees with, one more than another."""
+    dataset = made_up(n)
+    sizes = {"width": pl.lit(600), "height": pl.lit(600)}
+    dataset = Dataset(
+        dataset.items.with_columns(**sizes), dataset.annotations, ("cat", "dog"), "memory"
+    )
+    boxes = dataset.annotations.select("item_id", "label", *BOX)
+    sure = np.random.default_rng(0).permutation(np.linspace(0.9, 0.05, n))
+    return dataset, boxes.with_columns(score=pl.lit(sure))
+
+
+def test_losses_reach_the_queue_by_kind() -> None:
+    dataset, found = judged()
+    losses = np.full((2, 40, 2), 0.1)
+    losses[:, 7, 0], losses[:, 20, 1], losses[:, 30] = 4.0, 0.9, (4.0, 0.9)
+    tracker = watched(dataset, losses)
+    places: dict[BoxKind, int] = {"wrong_class": 7, "bad_location": 20, "spurious": 30}
+    for kind, box in places.items():
+        queues = [labelfix.find_issues(dataset, found, kinds=[kind])]
+        queues += [tracker.issues(dataset, found, kinds=[kind])]
+        before, after = (queue.filter(annotation_id=f"box {box}")["rank"][0] for queue in queues)
+        assert after < before - 5, kind
+    alone = tracker.issues(dataset).head(3).sort("given_x1")
+    assert alone["annotation_id"].to_list() == ["box 7", "box 20", "box 30"]
+    assert alone["kind"].to_list() == ["wrong_class", "bad_location", "spurious"]
+    assert (
+        alone["evidence"][0] == "in training its class had probability 0.02 and its place IoU 0.9"
+    )
+    assert alone["suggested_label"].to_list() == ["dog", "cat", None]
+    assert tracker.issues(dataset)["flagged"].sum() == 3  # of 40, 2 % for each of three kinds
+
+
+@given(st.floats(0, 1), st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_losses_change_who_has_which_odds_and_no_others(weight: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    annotations = made_up(20).annotations
+    odds = {kind: rng.normal(size=20) for kind in ("spurious", "wrong_class", "bad_location")}
+    given = pl.DataFrame({"row": rng.permutation(20), **odds, "group": rng.normal(size=20)})
+    scores = BoxScores(given, pl.DataFrame())
+    loss = np.where(rng.random(20) < 0.2, np.nan, rng.exponential(size=20))
+    losses = pl.DataFrame(
+        {
+            "annotation_id": annotations["annotation_id"],
+            "class_loss": pl.Series(loss).fill_nan(None),
+            "location_loss": pl.Series(rng.random(20)),
+        }
+    )
+    params = BoxParams(training=weight)
+    table = box_losses.with_losses(scores, annotations, losses, params).given
+    ours = loss[given["row"].to_numpy()]
+    known = ~np.isnan(ours)
+    before, after = odds["wrong_class"], table["wrong_class"].to_numpy()
+    np.testing.assert_array_equal(after[~known], before[~known])
+    matched = np.empty(known.sum())
+    matched[np.argsort(ours[known], kind="stable")] = np.sort(before[known])
+    np.testing.assert_allclose(after[known], (1 - weight) * before[known] + weight * matched)
+    assert table["group"].equals(given["group"])
+
+
+def test_losses_of_nothing_change_nothing() -> None:
+    dataset, found = judged()
+    tracker = watched(dataset, np.random.default_rng(0).random((2, 40, 2)))
+    nothing = tracker.issues(dataset, found, score=BoxParams(training=0.0))
+    assert nothing.drop("evidence").equals(labelfix.find_issues(dataset, found).drop("evidence"))
+
+
+def test_what_weakens_the_evidence_is_said() -> None:
+    dataset, found = judged()
+    losses = np.full((2, 40, 2), 0.1)
+    losses[0, 3] = np.nan
+    tracker = watched(dataset, losses, slice(0, 39))
+    other = dataset.annotations.with_columns(
+        label=pl.when(pl.int_range(40) == 8).then(pl.lit("dog")).otherwise("label")
+    )
+    changed = Dataset(dataset.items, other, dataset.class_names, "memory")
+    with pytest.warns(LabelfixWarning) as said:
+        tracker.issues(changed, found)
+    texts = [str(one.message) for one in said]
+    assert any("1 of 40 boxes were never seen" in text for text in texts)
+    assert any("losses of 1 boxes were NaN or infinite, in '1.png'" in text for text in texts)
+    assert any("1 boxes of the dataset are not those of the training" in text for text in texts)
+
+
+def test_a_dataset_with_other_boxes_is_refused() -> None:
+    dataset, found = judged()
+    tracker = watched(made_up(20), np.full((1, 20, 2), 0.1))
+    with pytest.raises(InputError, match="20 boxes that the tracker does not know"):
+        tracker.issues(dataset, found)
+
+
+def test_other_scores_and_kinds_are_refused() -> None:
+    dataset, found = judged()
+    tracker = watched(dataset, np.full((1, 40, 2), 0.1))
+    with pytest.raises(InputError, match="objectlab beside losses of a training"):
+        tracker.issues(dataset, found, score="objectlab")
+    with pytest.raises(InputError, match="spurious, wrong_class, bad_location, without"):
+        tracker.issues(dataset, kinds=["missing"])
+    with pytest.raises(InputError, match=re.escape("a number in [0, 1]")):
+        BoxParams(training=1.5)
+
+
+def test_find_takes_dynamics_of_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = drawn(tmp_path, 24)
+    found = dataset.annotations.select("item_id", "label", *BOX)
+    found.with_columns(score=pl.lit(np.linspace(0.9, 0.05, 48))).write_csv(tmp_path / "found.csv")
+    losses = np.full((2, 48, 2), 0.1)
+    losses[:, 5, 0] = 5.0
+    watched(dataset, losses).save(tmp_path / "dynamics.npz")
+    files = [str(tmp_path / name) for name in ("data.yaml", "found.csv", "dynamics.npz")]
+    both = ["--predictions", files[1], "--dynamics", files[2]]
+    for name, choice in (("alone", both[2:]), ("joined", [*both, "--kinds", "wrong_class"])):
+        assert main(["find", files[0], *choice, "--out", str(tmp_path / name)]) == 0
+        issues = pl.read_parquet(tmp_path / name / "issues.parquet")
+        (row,) = issues.filter(annotation_id=dataset.annotations["annotation_id"][5]).rows(
+            named=True
+        )
+        assert (row["rank"] == 1) == (name == "alone")
+        assert row["kind"] == "wrong_class"
+        assert "probability 0.01" in row["evidence"]
+    assert "Judged by training" in capsys.readouterr().out
+    for choice, said in (
+        ([*both, "--score", "fiftyone"], "fiftyone beside --dynamics"),
+        ([*both[:2], "--dynamics", files[1]], "is not what a tracker of boxes wrote"),
+    ):
+        assert main(["find", files[0], *choice, "--out", str(tmp_path / "not")]) == 2
+        assert said in capsys.readouterr().err
 
 
 # the examples

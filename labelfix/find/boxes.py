@@ -10,17 +10,28 @@ import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.schema import BOX_ISSUES, BOX_KINDS, BoxPredictions, Dataset, check
+from labelfix.schema import (
+    BOX_ISSUES,
+    BOX_KINDS,
+    BOX_PREDICTIONS,
+    BoxPredictions,
+    Dataset,
+    check,
+)
 from labelfix.score.boxes import (
     BoxParams,
     Calibration,
     FiftyOne,
     ObjectLab,
     image_quality,
+    learnt_share,
     match_boxes,
     rank_boxes,
+    rank_losses,
     rank_peer,
     score_boxes,
+    with_evidence,
+    with_losses,
 )
 from labelfix.score.registry import make
 from labelfix.text import count
@@ -57,6 +68,8 @@ class BoxSummary:
     ----------
     found
         Share of given boxes that a prediction of their class overlaps by half or more, in [0, 1].
+        Of losses alone: of the boxes seen in training, those whose mean location loss is half or
+        less.
     kinds
         One row a kind: kind, listed, flagged.
     classes
@@ -126,7 +139,14 @@ def assess_boxes(
     wanted = BOX_KINDS if kinds is None else tuple(kinds)
     if unknown := sorted(set(wanted) - set(BOX_KINDS)):
         raise InputError(Problem("kinds", ", ".join(unknown), ", ".join(BOX_KINDS)))
+    losses = predictions.losses if isinstance(predictions, BoxPredictions) else None
     boxes = predictions.boxes if isinstance(predictions, BoxPredictions) else predictions
+    if losses is not None:
+        if not isinstance(scorer, BoxParams):
+            found, fix = f"{scorer.name} beside losses of a training", "leave one of them away"
+            raise InputError(Problem("score", found, "error_probability", fix))
+        if boxes.is_empty():
+            return _by_losses_alone(dataset, losses, scorer, wanted)
     dataset = _predicted_part(dataset, boxes)
     _warn_of_silence(dataset, boxes)
     annotations = dataset.annotations
@@ -137,11 +157,27 @@ def assess_boxes(
         calibration = Calibration.fit(match, scorer)
         strategies["calibration"] = _Learnt(calibration.weights, calibration.boxes_per_prediction)
         scores = score_boxes(match, calibration, progress)
+        if losses is not None:
+            scores = with_losses(scores, annotations, losses, scorer)
         issues = rank_boxes(match, scores, annotations, boxes, scorer, wanted)
+        if losses is not None:
+            issues = with_evidence(issues, losses)
     else:
         issues = rank_peer(match, annotations, boxes, scorer, wanted)
     issues = check(issues, BOX_ISSUES, "issues")
-    return BoxAssessment(issues, _summary(issues, match), strategies)
+    return BoxAssessment(issues, _summary(issues, match, _found(match)), strategies)
+
+
+def _by_losses_alone(
+    dataset: Dataset, losses: pl.DataFrame, params: BoxParams, kinds: Collection[BoxKind]
+) -> BoxAssessment:
+    """Judge the given boxes where there are no predictions that never saw them."""
+    annotations, nothing = dataset.annotations, pl.DataFrame(schema=BOX_PREDICTIONS)
+    match = match_boxes(annotations, nothing, dataset.class_names, dataset.items, params.least_iou)
+    issues = rank_losses(match, annotations, losses, params, kinds)
+    issues = check(issues, BOX_ISSUES, "issues")
+    summary = _summary(issues, match, learnt_share(losses))
+    return BoxAssessment(issues, summary, {"score": params})
 
 
 @dataclass(frozen=True)
@@ -196,7 +232,7 @@ def _warn_of_silence(dataset: Dataset, boxes: pl.DataFrame) -> None:
         )
 
 
-def _summary(issues: pl.DataFrame, match: Match) -> BoxSummary:
+def _summary(issues: pl.DataFrame, match: Match, found: float) -> BoxSummary:
     flagged = issues.filter("flagged")
     kinds = pl.DataFrame({"kind": BOX_KINDS}).join(
         issues.group_by("kind").agg(listed=pl.len(), flagged=pl.col("flagged").sum()),
@@ -208,7 +244,7 @@ def _summary(issues: pl.DataFrame, match: Match) -> BoxSummary:
     boxes = issues.group_by("item_id").agg(boxes=pl.len(), flagged=pl.col("flagged").sum())
     images = quality.join(boxes, on="item_id", how="left", maintain_order="left")
     return BoxSummary(
-        found=_found(match),
+        found=found,
         kinds=kinds.with_columns(pl.col("listed", "flagged").fill_null(0).cast(pl.Int64)),
         classes=_by_class(flagged, match),
         images=images.with_columns(pl.col("boxes", "flagged").fill_null(0).cast(pl.Int64)),

@@ -43,8 +43,13 @@ def check_choices(options: FindOptions) -> None:
         if name not in names
     ]
     if options.dynamics is not None:
-        problems.append(Problem("--dynamics", "an option for class labels", "none for boxes"))
-    if options.predictions is None and options.model == "auto":
+        from labelfix.training.boxes import BoxTracker
+
+        BoxTracker.load(options.dynamics)
+        if options.score not in {"default", "error_probability"}:
+            found, fix = f"{options.score} beside --dynamics", "leave one of them away"
+            problems.append(Problem("--score", found, "error_probability", fix))
+    elif options.predictions is None and options.model == "auto":
         found = "neither predictions nor a detector"
         fix = "give --predictions FILE, or --model yolo11n.yaml and the like"
         problems.append(Problem("--model", found, "one of them for boxes", fix))
@@ -90,10 +95,19 @@ def read_predictions(dataset: Dataset, path: str, options: FindOptions) -> BoxPr
 def predict(
     dataset: Dataset, options: FindOptions, store: Path, progress: Progress | None
 ) -> BoxPredictions:
-    """Train the detector by cross-validation, or let one that never saw the images predict them."""
+    """Train the detector by cross-validation, or let one that never saw the images predict them.
+
+    With --dynamics and no detector, what was seen in a training takes their place.
+    """
+    import polars as pl
+
     from labelfix.formats.detections import read_class_map
     from labelfix.predict import out_of_fold_boxes
+    from labelfix.schema import BOX_PREDICTIONS, BoxPredictions
 
+    if options.dynamics is not None and options.model == "auto":
+        nothing = pl.DataFrame(schema=BOX_PREDICTIONS)
+        return BoxPredictions(nothing, dataset.class_names, model="training")
     return out_of_fold_boxes(
         dataset,
         options.model,
@@ -118,6 +132,7 @@ def judge(
     """Score, select and sum up."""
     from labelfix.find import assess_boxes
 
+    predictions = _with_dynamics(dataset, predictions, options)
     found = assess_boxes(
         dataset,
         predictions,
@@ -134,6 +149,19 @@ def judge(
         findings=_findings(found),
         draw=lambda record: _page(dataset, found, record),
     )
+
+
+def _with_dynamics(
+    dataset: Dataset, predictions: BoxPredictions, options: FindOptions
+) -> BoxPredictions:
+    """Join what was seen in a training with what a detector says, or let it stand alone."""
+    if options.dynamics is None:
+        return predictions
+    from labelfix.training.boxes import BoxTracker
+
+    tracker = BoxTracker.load(options.dynamics)
+    details = {**predictions.details, "dynamics": options.dynamics, "epochs": tracker.epoch}
+    return replace(tracker.predictions(dataset, predictions), details=details)
 
 
 def _findings(found: BoxAssessment) -> Findings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labelfix.score.boxes.calibration import Calibration, Weights
 from labelfix.score.boxes.fiftyone import FiftyOne, FiftyOneScores, fiftyone_scores
+from labelfix.score.boxes.losses import learnt_share, rank_losses, with_evidence, with_losses
 from labelfix.score.boxes.matching import Boxes, Match, Pairs, match_boxes
 from labelfix.score.boxes.objectlab import ObjectLab, ObjectLabScores, objectlab_scores
 from labelfix.score.boxes.params import BoxParams
@@ -31,9 +32,13 @@ __all__ = [
     "fiftyone_scores",
     "find_box_issues",
     "image_quality",
+    "learnt_share",
     "match_boxes",
     "objectlab_scores",
     "rank_boxes",
+    "rank_losses",
     "rank_peer",
     "score_boxes",
+    "with_evidence",
+    "with_losses",
 ]

@@ -57,6 +57,8 @@ class BoxParams:
         Missing boxes are listed if they are at least this probable.
     flag_above
         Issues that are at least this probable are flagged.
+    training
+        Weight of the losses of a training beside predictions, in [0, 1], where both are known.
     seed
         Of the calibration's draws.
     """
@@ -86,6 +88,7 @@ class BoxParams:
     ridge: float = 1e-4
     propose_above: float = 0.01
     flag_above: float = 0.2
+    training: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -119,6 +122,7 @@ _RANGES = (
         1,
         "a number in [0, 1)",
     ),
+    (("training",), 0, 1 + _SMALLEST, "a number in [0, 1]"),
     (
         ("inside", "whole_iou", "crowd_share", "least_confidence"),
         _SMALLEST,
