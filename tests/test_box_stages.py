@@ -20,8 +20,8 @@ import labelfix
 from labelfix.cli import main
 from labelfix.decisions import DecisionLog, State, new_decision
 from labelfix.errors import InputError, LabelfixWarning
-from labelfix.evaluate.boxpairing import Same, pair_boxes
-from labelfix.evaluate.boxstages import Errors, simulate_boxes
+from labelfix.evaluate.boxpairing import BoxErrors, Same, pair_boxes
+from labelfix.evaluate.boxreview import simulate_boxes
 from labelfix.evaluate.stages import measure_stages
 from labelfix.inject import BoxNoise, inject_boxes
 from labelfix.predict import out_of_fold_boxes
@@ -102,11 +102,11 @@ PLANTED = 8 + 12 + 16 + 8
 
 
 def test_errors_are_those_that_were_planted(versions: tuple[Dataset, Dataset]) -> None:
-    errors = Errors(pair_boxes(*versions), Same())
+    errors = BoxErrors(pair_boxes(*versions), Same())
     assert errors.wrong.sum() == 12 + 16 + 8  # flipped, shifted, spawned
     assert errors.missing.sum() == 8
     assert errors.by_image.sum() == PLANTED
-    assert Errors(pair_boxes(versions[1], versions[1]), Same()).by_image.sum() == 0
+    assert BoxErrors(pair_boxes(versions[1], versions[1]), Same()).by_image.sum() == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), max_size=8), st.randoms())
@@ -189,7 +189,7 @@ def test_an_order_that_knows_the_errors_gets_there_first(
 ) -> None:
     noisy, clean = versions
     pair = pair_boxes(noisy, clean)
-    worst = pl.Series(Errors(pair, Same()).by_image).arg_sort(descending=True)
+    worst = pl.Series(BoxErrors(pair, Same()).by_image).arg_sort(descending=True)
     orders = {"oracle": pair.original.items["item_id"].gather(worst)}
     stages = measure_stages(noisy, clean, orders, (0, 0.4), Median(), 1, SPLIT, draws=5)
     left = dict(stages.counts.filter(share=0.4).select("order", "left").iter_rows())
@@ -284,7 +284,7 @@ def test_who_always_errs_mends_nothing_and_follows_the_queue(
         noisy, clean, {"ours": queue}, [queue.height], 1.0, Median(), 1, SPLIT, draws=2
     )
     last = played.counts.filter(order="ours").row(1, named=True)
-    errors = Errors(pair_boxes(noisy, clean), Same())
+    errors = BoxErrors(pair_boxes(noisy, clean), Same())
     proposals = queue["annotation_id"].null_count()
     assert last["mended"] == 0
     assert last["left"] == PLANTED
@@ -364,8 +364,7 @@ def test_stages_of_boxes_from_files_to_a_folder(
     assert "fluctuation" in (out / "stages.md").read_text()
     assert "fluctuation of the training loss" in (out / "stages.svg").read_text()
     tables = read_measured(out, "stages").tables
-    shown = stages_section(tables["counts"], tables["curve"], tables["losses"], None, 0.95)
-    told = str(shown)
+    told = str(stages_section(tables["counts"], tables["curve"], tables["losses"], None, 0.95))
     assert "Looking at 20 images (50%)" in told
     assert "Fluctuation of the training loss" in told
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
     Bools = NDArray[np.bool_]
 
-__all__ = ["BoxPair", "BoxVersion", "Same", "pair_boxes"]
+__all__ = ["BoxErrors", "BoxPair", "BoxVersion", "Same", "in_order", "pair_boxes"]
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,59 @@ class BoxPair:
         corners = version.annotations.select(BOX).to_numpy()
         item = self.item_of(version).astype(np.int32)
         return Boxes.new(item, version.labels.astype(np.int32), corners, len(self.removed))
+
+
+@dataclass(frozen=True, eq=False)
+class BoxErrors:
+    """Which boxes of the original version are wrong by the corrected one, and what is missing.
+
+    Parameters
+    ----------
+    pair
+        Both versions.
+    same
+        When two boxes are one.
+    """
+
+    pair: BoxPair
+    same: Same
+
+    @cached_property
+    def _pairing(self) -> tuple[Integers, NDArray[np.float64]]:
+        return self.pair.partners(self.same.pair_iou)
+
+    @property
+    def partner(self) -> Integers:
+        """Row of each given box in the corrected annotations; -1 if it was removed."""
+        return self._pairing[0]
+
+    @cached_property
+    def wrong(self) -> Bools:
+        """Which given boxes were removed, moved, relabelled, or set to be ignored or not."""
+        given, right = self.pair.original.annotations, self.pair.corrected.annotations
+        wrong: Bools = (self.partner < 0) | (self._pairing[1] < self.same.right_iou)
+        if right.is_empty():
+            return wrong
+        after = right.select("label", "crowd")[self.partner]
+        changed = (given["label"] != after["label"]) | (given["crowd"] != after["crowd"])
+        wrong |= changed.to_numpy()
+        return wrong
+
+    @cached_property
+    def missing(self) -> Bools:
+        """Which corrected boxes were added."""
+        added = np.ones(self.pair.corrected.annotations.height, bool)
+        added[self.partner[self.partner >= 0]] = False
+        return added
+
+    @cached_property
+    def by_image(self) -> Integers:
+        """Errors of each image; an image that was removed is one."""
+        n = len(self.pair.removed)
+        given, right = self.pair.original, self.pair.corrected
+        found = np.bincount(self.pair.item_of(given)[self.wrong], minlength=n)
+        found += np.bincount(self.pair.item_of(right)[self.missing], minlength=n)
+        return np.where(self.pair.removed, 1, found)
 
 
 def pair_boxes(original: Dataset, corrected: Dataset, *, allow_removed: bool = False) -> BoxPair:

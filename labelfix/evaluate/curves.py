@@ -24,6 +24,7 @@ __all__ = [
     "YARDSTICKS",
     "Stage",
     "Stages",
+    "budgets",
     "distinct",
     "first",
     "fluctuation",
@@ -172,6 +173,17 @@ def rows_in_order(ids: pl.Series, listed: Iterable[str], name: str) -> NDArray[n
         raise InputError(Problem(f"order {name}", f"no item {shown}", "ids of the dataset"))
     rows = found["row"].cast(pl.Int64).to_numpy()
     return np.concatenate([rows, np.setdiff1d(np.arange(len(ids)), rows)])
+
+
+def budgets(at: Sequence[float], n: int) -> list[int]:
+    """How many of n items each share is, ascending; shares of as many once.
+
+    Examples
+    --------
+    >>> budgets((1, 0, 0.5, 0.51), 10)
+    [0, 5, 10]
+    """
+    return sorted({round(share * n) for share in at})
 
 
 def first(order: NDArray[np.int64], number: int) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from labelfix.evaluate.curves import (
     YARDSTICKS,
     Stage,
     Stages,
+    budgets,
     distinct,
     first,
     measured,
@@ -150,10 +151,9 @@ def measure_stages(
         cache=cache,
         progress=progress,
     )
-    budgets = [round(share * len(ids)) for share in sorted(set(at))]
     return _measured(
         plan,
-        _stages(plan, rows, budgets, plan.pair.corrected),
+        _stages(plan, rows, budgets(at, len(ids)), plan.pair.corrected),
         said,
         {"at": sorted(set(at))},
         draws=draws,
@@ -279,21 +279,21 @@ def play_reviewer(
 def _stages(
     plan: Plan,
     orders: Mapping[str, NDArray[np.int64]],
-    budgets: Sequence[int],
+    numbers: Sequence[int],
     reviewed: NDArray[np.int64],
 ) -> list[Stage]:
-    """Give the labels after each budget in each order, if all items looked at become `reviewed`."""
+    """Give the labels after so many items of each order, if all that are seen become `reviewed`."""
     truth, given = plan.pair.corrected, plan.pair.original
     wrong = given != truth
     stages = []
     for name, order in orders.items():
-        for budget in budgets:
-            labels = np.where(first(order, budget), reviewed, given)
+        for number in numbers:
+            labels = np.where(first(order, number), reviewed, given)
             mended = int((wrong & (labels == truth)).sum())
             left, spoilt = int(wrong.sum()) - mended, int((~wrong & (labels != truth)).sum())
-            share = budget / len(truth)
+            share = number / len(truth)
             key = labels.tobytes()
-            stages.append(Stage(name, budget, share, mended, left, spoilt, labels, key))
+            stages.append(Stage(name, number, share, mended, left, spoilt, labels, key))
     return stages
 
 

@@ -175,7 +175,7 @@ def _play_boxes(
     progress: Progress | None,
 ) -> Callable[..., Stages]:
     """Rank the given boxes with us and with ObjectLab; give what plays a reviewer of them."""
-    from labelfix.evaluate.boxstages import simulate_boxes
+    from labelfix.evaluate.boxreview import simulate_boxes
     from labelfix.find import find_issues
     from labelfix.predict import out_of_fold_boxes
 
