@@ -10,7 +10,7 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["gain_chart", "rank_chart", "stage_chart"]
+__all__ = ["gain_chart", "rank_chart", "reliability_chart", "size_chart", "stage_chart"]
 
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#777777")
@@ -186,24 +186,116 @@ def stage_chart(
         figure = Figure(figsize=(3.7 * len(lines), 3), layout="constrained")
         for axes, (title, rows, column) in zip(figure.subplots(1, len(lines)), lines, strict=True):
             for i, order in enumerate(orders):
-                _draw_curve(axes, rows.filter(order=order), column, i, order)
+                shift = 0.012 * (i - (len(orders) - 1) / 2)  # intervals stand side by side
+                _draw_curve(axes, rows.filter(order=order), column, i, shift)
             axes.set_ylabel(title)
             axes.set_xlabel("share looked at")
             axes.grid(visible=True, color="#dddddd", linewidth=0.5)
             axes.tick_params(length=0)
-        figure.axes[2].legend(frameon=False)
+        figure.axes[2].legend(orders, frameon=False)
         return _content(figure, kind)
 
 
-def _draw_curve(axes: Any, rows: pl.DataFrame, column: str, i: int, order: str) -> None:
+def _draw_curve(axes: Any, rows: pl.DataFrame, column: str, i: int, shift: float) -> None:
     """Draw one order of work, with its intervals if it has any."""
     reach: Any = None  # what matplotlib takes is a pair, or one for both ways
     if "low" in rows.columns:
         reach = _reach(rows, column)
     elif "sd" in rows.columns:
         reach = rows["sd"].fill_null(0.0)
-    style = _mark(i) | {"linestyle": _DASHES[i % len(_DASHES)], "capsize": 2}
-    axes.errorbar(rows["share"], rows[column], yerr=reach, **style, label=order)
+    style = _mark(i) | {"linestyle": _DASHES[i % len(_DASHES)]}
+    style |= {"capsize": 1.5, "elinewidth": 0.6, "linewidth": 1}
+    axes.errorbar(rows["share"] + shift, rows[column], yerr=reach, **style)
+
+
+def reliability_chart(bins: pl.DataFrame, *, kind: str = "svg") -> bytes:
+    """Draw how often something was so over how likely it was said to be: best on the diagonal.
+
+    Parameters
+    ----------
+    bins
+        Columns `set`; `said`, the mean probability in a bin, and `true`, the share that was so,
+        both in [0, 1].
+    kind
+        As for `rank_chart`.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.5, 4.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=0.8)
+        for i, ((name,), one) in enumerate(bins.group_by("set", maintain_order=True)):
+            style = _mark(i) | {"linestyle": _DASHES[i % len(_DASHES)], "linewidth": 1}
+            axes.plot(one["said"], one["true"], **style, label=str(name))
+        axes.set_xlabel("probability that was said")
+        axes.set_ylabel("share that was so")
+        axes.set_aspect("equal")
+        axes.legend(frameon=False)
+        axes.grid(visible=True, color="#dddddd", linewidth=0.5)
+        axes.tick_params(length=0)
+        return _content(figure, kind)
+
+
+def size_chart(marks: pl.DataFrame, *, kind: str = "svg") -> bytes:
+    """Draw the metric over the time of an image: for each model and size two marks that are joined.
+
+    Parameters
+    ----------
+    marks
+        Of `labelfix.evaluate.sizes.Sizes`. Hollow: trained on original labels; filled: on
+        corrected ones, both tested on corrected ones.
+    kind
+        As for `rank_chart`.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        for i, ((model,), rows) in enumerate(marks.group_by("model", maintain_order=True)):
+            colour, mark = _COLOURS[i % len(_COLOURS)], _MARKS[i % len(_MARKS)]
+            style = {"color": colour, "marker": mark, "linestyle": "none", "capsize": 2}
+            times = [rows["original_ms"], rows["corrected_ms"]]
+            values = [rows["original"], rows["corrected"]]
+            axes.plot(times, values, color=colour, linewidth=0.8)
+            for time, name, face in zip(
+                times, ("original", "corrected"), ("white", colour), strict=True
+            ):
+                reach = [rows[name] - rows[f"{name}_low"], rows[f"{name}_high"] - rows[name]]
+                label = str(model) if name == "corrected" else None
+                axes.errorbar(
+                    time,
+                    rows[name],
+                    reach,
+                    markerfacecolor=face,
+                    elinewidth=0.4,
+                    label=label,
+                    **style,
+                )
+            for row in rows.drop_nulls("size").iter_rows(named=True):
+                place = (row["corrected_ms"], row["corrected"])
+                axes.annotate(str(row["size"]), place, (4, 3), textcoords="offset points")
+        axes.set_xlabel("processor time of an image on one thread, ms")
+        axes.set_ylabel(f"{_title(marks)}, tested on corrected labels")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(visible=True, color="#dddddd", linewidth=0.5)
+        axes.tick_params(length=0)
+        figure.legend(
+            loc="outside upper center", ncols=3, title="hollow: trained on original labels"
+        )
+        return _content(figure, kind)
+
+
+def _title(marks: pl.DataFrame) -> str:
+    metric = str(marks["metric"][0])
+    return _METRICS.get(metric, metric.replace("_", " "))
 
 
 def _draw_points(axes: Any, rows: pl.DataFrame, i: int, shift: float, *, upright: bool) -> None:
