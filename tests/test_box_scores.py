@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from labelfix.score.boxes import (
     rank_boxes,
     score_boxes,
 )
+from labelfix.score.boxes.clues import CLUES
 from labelfix.score.boxes.fiftyone import match_greedily
 from labelfix.score.boxes.matching import overlaps
 
@@ -402,6 +404,20 @@ def planted(request: pytest.FixtureRequest) -> tuple[Tables, pl.DataFrame]:
     truth, found, items = scenes(1, images=400, vectors=request.param)
     noisy, errors = inject_boxes(truth, NOISE, CLASSES, items, seed=2)
     return (noisy, found, items), errors
+
+
+def test_the_more_two_boxes_overlap_the_likelier_one_is_a_duplicate(
+    planted: tuple[Tables, pl.DataFrame],
+) -> None:
+    """In data with duplicates too, which are what the calibration takes for right boxes."""
+    (noisy, found, items), _ = planted
+    learnt = Calibration.fit(match_boxes(noisy, found, CLASSES, items)).weights["duplicate"]
+    overlap = np.linspace(0.1, 1, 46)
+    for support in (0.0, 0.1, 0.9):
+        evidence: Any = SimpleNamespace(
+            twin=SimpleNamespace(iou=overlap), own_support=np.full(len(overlap), support)
+        )
+        assert (np.diff(learnt.log_ratio(CLUES["duplicate"](evidence, 1e-4))) > 0).all()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in BOX_KINDS if kind != "missing"])
