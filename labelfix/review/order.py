@@ -36,8 +36,8 @@ class Adaptive:
         Weight of the prior that the quality's own odds are right, in decisions.
     """
 
-    shrinkage: float = 5.0
-    steadiness: float = 10.0
+    shrinkage: float = 40.0
+    steadiness: float = 5.0
 
     def learn(
         self,
