@@ -21,7 +21,7 @@ from labelfix.cli import main
 from labelfix.decisions import DecisionLog, State, new_decision
 from labelfix.errors import InputError, LabelfixWarning
 from labelfix.evaluate.boxpairing import BoxErrors, Same, pair_boxes
-from labelfix.evaluate.boxreview import simulate_boxes
+from labelfix.evaluate.boxreview import play_boxes, simulate_boxes
 from labelfix.evaluate.stages import measure_stages
 from labelfix.inject import BoxNoise, inject_boxes
 from labelfix.predict import out_of_fold_boxes
@@ -290,6 +290,20 @@ def test_who_always_errs_mends_nothing_and_follows_the_queue(
     assert last["left"] == PLANTED
     right = int((~errors.wrong).sum())
     assert right <= last["spoilt"] <= right + proposals - int(errors.missing.sum())
+
+
+def test_what_is_found_needs_no_training(
+    versions: tuple[Dataset, Dataset], queue: pl.DataFrame
+) -> None:
+    noisy, clean = versions
+    queues = {"ours": queue}
+    played = simulate_boxes(noisy, clean, queues, [30], 0.2, Median(), 1, SPLIT, draws=2)
+    assert play_boxes(noisy, clean, queues, [30], 0.2).equals(played.counts)
+    kept = clean.filter(pl.col("item_id") >= "10.png")
+    with pytest.raises(InputError, match=r"no item 00\.png"):
+        play_boxes(noisy, kept, queues, [30])
+    fewer = play_boxes(noisy, kept, queues, [30], allow_removed=True)
+    assert 0 < fewer["left"][0] < PLANTED
 
 
 def test_what_cannot_be_played_is_said(

@@ -11,7 +11,7 @@ import polars as pl
 from labelfix.errors import InputError, Problem
 from labelfix.evaluate.boxpairing import BoxErrors, BoxVersion, Same, pair_boxes
 from labelfix.evaluate.boxstages import measured_boxes, with_boxes
-from labelfix.evaluate.curves import Stage, Stages, random_order
+from labelfix.evaluate.curves import Stage, Stages, count_table, random_order
 from labelfix.evaluate.gain import check_numbers
 from labelfix.schema import BOX, BOX_ISSUES, check
 from labelfix.score.boxes.matching import Boxes, overlaps
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
     Integers = NDArray[np.int64]
 
-__all__ = ["simulate_boxes"]
+__all__ = ["play_boxes", "simulate_boxes"]
 
 
 def simulate_boxes(
@@ -86,20 +86,9 @@ def simulate_boxes(
     """
     check_numbers(seeds=seeds, draws=draws, level=level)
     recipe, same = split or Split(), same or Same()
-    pair = pair_boxes(original, truth, allow_removed=allow_removed)
-    if pair.removed.any():
-        kept = pl.col("item_id").is_in(truth.items["item_id"].implode())
-        pair = pair_boxes(original.filter(kept), truth)
-    longest = _check_queues(pair, queues, decisions, error_rate)
-    review = _Review(pair, BoxErrors(pair, same), error_rate, recipe.seed)
-    played = {name: review.targets(queue) for name, queue in queues.items()}
-    some = next(iter(played.values()))
-    played["random"] = some[random_order(some.height, recipe.seed)]
-    stages = [
-        review.stage(name, rows, budget, longest)
-        for name, rows in played.items()
-        for budget in sorted({0, *decisions})
-    ]
+    pair, stages = _played(
+        original, truth, queues, decisions, error_rate, same, recipe.seed, allow_removed
+    )
     return measured_boxes(
         pair,
         stages,
@@ -118,10 +107,77 @@ def simulate_boxes(
     )
 
 
+def play_boxes(
+    original: Dataset,
+    truth: Dataset,
+    queues: Mapping[str, pl.DataFrame],
+    decisions: Sequence[int],
+    error_rate: float = 0.0,
+    *,
+    same: Same | None = None,
+    seed: int = 0,
+    allow_removed: bool = False,
+) -> pl.DataFrame:
+    """Count what the reviewer of `simulate_boxes` finds, and train nothing.
+
+    Parameters
+    ----------
+    original, truth, queues, decisions, error_rate, same, allow_removed
+        As there.
+    seed
+        Of the order by chance, and of who errs where.
+
+    Returns
+    -------
+    pl.DataFrame
+        As `labelfix.evaluate.curves.Stages.counts`.
+
+    Raises
+    ------
+    InputError
+        As `simulate_boxes`.
+    """
+    _, stages = _played(
+        original, truth, queues, decisions, error_rate, same or Same(), seed, allow_removed
+    )
+    return count_table(stages)
+
+
+def _played(
+    original: Dataset,
+    truth: Dataset,
+    queues: Mapping[str, pl.DataFrame],
+    decisions: Sequence[int],
+    error_rate: float,
+    same: Same,
+    seed: int,
+    allow_removed: bool,
+) -> tuple[BoxPair, list[Stage]]:
+    """Give both versions, and the boxes after each budget in each order."""
+    pair = pair_boxes(original, truth, allow_removed=allow_removed)
+    if pair.removed.any():
+        kept = pl.col("item_id").is_in(truth.items["item_id"].implode())
+        pair = pair_boxes(original.filter(kept), truth)
+    ids = pair.original.items["item_id"].implode()
+    queues = {name: one.filter(pl.col("item_id").is_in(ids)) for name, one in queues.items()}
+    _check_queues(pair, queues, decisions, error_rate)
+    review = _Review(pair, BoxErrors(pair, same), error_rate, seed)
+    rows = {name: review.targets(queue) for name, queue in queues.items()}
+    some = next(iter(rows.values()))
+    rows["random"] = some[random_order(some.height, seed)]
+    longest = max(one.height for one in rows.values())
+    stages = [
+        review.stage(name, one, budget, longest)
+        for name, one in rows.items()
+        for budget in sorted({0, *decisions})
+    ]
+    return pair, stages
+
+
 def _check_queues(
     pair: BoxPair, queues: Mapping[str, pl.DataFrame], decisions: Sequence[int], error_rate: float
-) -> int:
-    """Give the length of the longest queue, or name all that is wrong."""
+) -> None:
+    """Name all that is wrong."""
     problems = []
     if not queues:
         problems.append(Problem("queues", "none", "at least one, by name"))
@@ -132,17 +188,16 @@ def _check_queues(
         if len(unknown):
             shown = ", ".join(unknown[:5])
             problems.append(Problem(f"queue {name}", f"no box {shown}", "boxes of the dataset"))
-    longest = max((queue.height for queue in queues.values()), default=0)
+    shortest = min((queue.height for queue in queues.values()), default=0)
     problems += [
-        Problem("decisions", str(one), f"0 to {longest:,}, the length of the longest queue")
+        Problem("decisions", str(one), f"0 to {shortest:,}, the length of the shortest queue")
         for one in decisions
-        if not 0 <= one <= longest
+        if not 0 <= one <= shortest
     ]
     if not 0 <= error_rate <= 1:
         problems.append(Problem("error_rate", str(error_rate), "0 to 1"))
     if problems:
         raise InputError(problems)
-    return longest
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,9 +216,7 @@ class _Review:
         proposal stands for), null where there is none, and `errs`.
         """
         known = self.pair.original.annotations.select("annotation_id").with_row_index("given")
-        here = self.pair.original.items.select("item_id")
-        rows = queue.join(here, on="item_id", how="semi", maintain_order="left")
-        rows = rows.join(known, on="annotation_id", how="left", maintain_order="left")
+        rows = queue.join(known, on="annotation_id", how="left", maintain_order="left")
         added = pl.Series("added", self._stands_for(rows), dtype=pl.Int64)
         rows = rows.with_columns(added.set(added < 0, None))
         of_given = self._errs(0, self.pair.original.annotations.height)

@@ -25,6 +25,7 @@ __all__ = [
     "Stage",
     "Stages",
     "budgets",
+    "count_table",
     "distinct",
     "first",
     "fluctuation",
@@ -50,11 +51,11 @@ class Stages:
     Parameters
     ----------
     counts
-        A row an order and stage: `share` of the items (of a played review of boxes: of the queue)
-        looked at, how many those are (`decisions`), how many errors are mended (`mended`), left
-        (`left`) and added by the reviewer (`spoilt`), and `found_per_100`, errors mended per 100
-        decisions so far. With boxes an error is a box that is moved, relabelled, removed or added
-        in the corrected version, or an image that it leaves out.
+        A row an order and stage: `share` of the items (of a played review of boxes: of the
+        longest queue) looked at, how many those are (`decisions`), how many errors are mended
+        (`mended`), left (`left`) and added by the reviewer (`spoilt`), and `found_per_100`, errors
+        mended per 100 decisions so far. With boxes an error is a box that is moved, relabelled,
+        removed or added in the corrected version, or an image that it leaves out.
     curve
         A row an order, stage, metric and yardstick: `corrected` tests by the corrected labels,
         `stage` by the labels of the stage. `value` is the mean over the seeds, with interval;
@@ -286,7 +287,7 @@ def measured(
     ]
     table = pl.concat([_losses(one, losses[one.key]) for one in stages])
     return Stages(
-        counts=_counts(stages),
+        counts=count_table(stages),
         curve=pl.concat(curve),
         losses=table,
         details={**details, "draws": draws, "level": level, "losses": _about(table, details)},
@@ -330,7 +331,8 @@ def _curve(
     ).fill_nan(None)
 
 
-def _counts(stages: Sequence[Stage]) -> pl.DataFrame:
+def count_table(stages: Sequence[Stage]) -> pl.DataFrame:
+    """Make `Stages.counts`."""
     rows = [
         {
             "order": one.order,
