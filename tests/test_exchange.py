@@ -591,6 +591,18 @@ def test_coco_is_what_labelfix_reads_too(tmp_path: Path) -> None:
         assert labelfix.read(path).annotations.height == 5
 
 
+@pytest.mark.parametrize("tool", ["cvat", "label-studio", "coco", "csv", "yolo"])
+def test_no_file_is_overwritten(tool: str, tmp_path: Path) -> None:
+    """The dataset's own, or the run's log of decisions, is one letter away."""
+    path = tmp_path / "instances.json"
+    path.write_text("{}")
+    tasks = tasks_of(ITEMS, GIVEN, QUEUE)
+    write = partial(write_tasks, class_names=CLASSES, issues=QUEUE, root=tmp_path)
+    found = problems(lambda: write(path, tool, tasks))
+    assert "there already" in found
+    assert path.read_text() == "{}"
+
+
 def test_csv_is_the_queue(tmp_path: Path) -> None:
     write_tasks(tmp_path / "q.csv", "csv", [], class_names=CLASSES, issues=QUEUE, root=None)
     assert pl.read_csv(tmp_path / "q.csv").height == QUEUE.height

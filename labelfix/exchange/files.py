@@ -42,7 +42,7 @@ def write_tasks(
     Parameters
     ----------
     out
-        The file; with `yolo` a new folder.
+        A new file; with `yolo` a new folder.
     tool
         One of `FORMATS`.
     tasks
@@ -68,10 +68,12 @@ def write_tasks(
         problems.append(
             Problem(f"--to {tool}", "class labels", "boxes, or csv, cvat, label-studio")
         )
+    wanted = "a new folder" if tool == "yolo" else "a new file"
     if out.is_dir() and (tool != "yolo" or any(out.iterdir())):
-        problems.append(
-            Problem(str(out), "a folder", "a new folder" if tool == "yolo" else "a file")
-        )
+        problems.append(Problem(str(out), "a folder", wanted))
+    elif out.exists() and not out.is_dir():
+        fix = "remove it, or give another name"
+        problems.append(Problem(str(out), "a file that is there already", wanted, fix))
     if problems:
         raise InputError(problems)
     if tool == "yolo":
