@@ -127,7 +127,7 @@ export class Grid {
         }, el("span", { class: "pair" }, pairOf(one), el("small", {}, KINDS[one.kind])), el("i", {}, one.count.toLocaleString("en"))))))),
       el("div", { class: "many" },
         el("div", { class: "head" },
-          el("h2", {}, group ? pairOf(group) : "Nothing left to decide"),
+          el("h2", {}, ...(group ? [pairOf(group), " ", el("small", {}, KINDS[group.kind])] : ["Nothing left to decide"])),
           el("p", {}, `${plural(this.entries.length, "item")} shown`, this.marked.size ? `, ${plural(this.marked.size, "exception")}` : "", ". Mark what differs from the rest, then decide all others at once."),
           group && el("div", { class: "decide" },
             el("button", { type: "button", class: "main", disabled: !taken, onclick: () => this.does.act("accept") }, el("span", {}, `Accept ${taken}`), key("accept")),

@@ -12,6 +12,10 @@ export function keyOf(event) {
   return [...parts, key].join("+");
 }
 
+// Whether a key was pressed at such an element. For a moment after a dialog was closed, the focus is
+// still within it: what is pressed then is meant for the page.
+const isAt = (event, what) => event.target.closest(what) !== null && !event.target.closest("dialog:not([open])");
+
 const HOLDABLE = /^(next|previous|nudge_|shift_|cell_|cycle|zoom_)/;
 
 export class Keyboard {
@@ -27,7 +31,7 @@ export class Keyboard {
     }
     document.addEventListener("keydown", (event) => {
       if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
-      if (event.target.closest("input, textarea, select")) return;
+      if (isAt(event, "input, textarea, select")) return;
       const action = this.meaning.get(`${place()} ${keyOf(event)}`);
       if (!action || this.#isForButton(event, action)) return;
       if (event.repeat && !HOLDABLE.test(action)) {
@@ -45,7 +49,7 @@ export class Keyboard {
 
   // Whoever went to a button by Tab wants Enter, Space and Tab to do what they do at buttons.
   #isForButton(event, action) {
-    if (!event.target.closest("button, .boxes [role=option]")) return false;
+    if (!isAt(event, "button, .boxes [role=option]")) return false;
     if (["Enter", " "].includes(event.key)) return true;
     return event.key === "Tab" && action.startsWith("cycle");
   }

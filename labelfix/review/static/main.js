@@ -608,8 +608,8 @@ function showHelp() {
       const what = says.replace(/ numbered \d$/, " of that number").replace(/ (left|right|up|down)$/, "");
       rows.set(what, [...(rows.get(what) ?? []), ...boot.keys[name]]);
     }
-    return el("section", {}, el("h3", {}, title), el("dl", {}, ...[...rows].filter(([, keys]) => keys.length).flatMap(([what, keys]) => [
-      el("dt", {}, ...keys.map((key) => el("kbd", {}, shown(key)))), el("dd", {}, what)])));
+    return el("section", {}, el("h3", {}, title), el("dl", {}, ...[...rows].filter(([, keys]) => keys.length).map(([what, keys]) =>
+      el("div", {}, el("dt", {}, ...keys.map((key) => el("kbd", {}, shown(key)))), el("dd", {}, what)))));
   });
   dialog.replaceChildren(
     el("h2", {}, "Keys"),

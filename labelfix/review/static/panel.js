@@ -40,10 +40,10 @@ export class Panel {
 
   // What changes the view alone, for a corner of the picture.
   tools(isBoxes) {
-    const tools = [["zoom_out", "−"], ["zoom_in", "+"], ["zoom_fit", "Zoom"]];
+    const tools = [["zoom_out", "−", "Zoom out"], ["zoom_in", "+", "Zoom in"], ["zoom_fit", "Zoom"]];
     if (isBoxes) tools.push(["overlays", "Boxes"], ["predictions", "Detector"], ["before", "As given"]);
     return el("div", { class: "tools", role: "toolbar", "aria-label": "View" },
-      ...tools.map(([action, text]) => this.#button(action, text, { "data-view": action })));
+      ...tools.map(([action, text, says]) => this.#button(action, text, { "data-view": action, "aria-label": says })));
   }
 
   // A button that says its key.
@@ -94,7 +94,7 @@ export class Panel {
     const share = new Map(entry.candidates);
     const item = ([number, label]) => el("li", {},
       el("button", {
-        type: "button", onclick: () => this.does.setClass(label), "aria-pressed": String(now === label),
+        type: "button", onclick: () => this.does.setClass(label), "aria-pressed": String(now === label), title: nameOf(label),
         class: label === entry.given ? "is-given" : label === entry.suggested ? "is-better" : null,
       },
       el("kbd", {}, this.keyboard.first(`class_${number}`)),

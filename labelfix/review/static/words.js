@@ -30,8 +30,8 @@ export function acceptWords(entry) {
     spurious: "Delete the box",
     duplicate: "Delete the duplicate",
     wrong_class: `Change to ${to}`,
-    bad_location: "Move it to the blue box",
-    group: "Take the blue box instead",
+    bad_location: "Move it to the suggested box",
+    group: "Take the suggested box instead",
   }[entry.kind];
 }
 
