@@ -11,6 +11,7 @@ import torch
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.dataset import ClassificationDataset
 from ultralytics.models.yolo.classify import ClassificationTrainer
+from ultralytics.nn.modules import OBB, Detect
 from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.patches import imread
 
@@ -120,13 +121,15 @@ def box_losses(
     For one device: Ultralytics starts other processes for several, and the tracker does not get
     there.
     """
+    if every < 1:
+        raise InputError(Problem("every", str(every), "1 or more"))
     images = {one.path.resolve(): one for one in shown(dataset)}
 
     def look(trainer: Any) -> None:
         if (trainer.epoch + 1) % every == 0 or trainer.epoch + 1 >= trainer.epochs:
             files = trainer.train_loader.dataset.im_files
             learned = [images[path] for path in map(_resolved, files) if path in images]
-            _check_classes(trainer, dataset, learned)
+            _check(trainer, dataset, learned)
             step = max(1, int(trainer.batch_size))
             for start in range(0, len(learned), step):
                 _look(tracker, trainer, learned[start : start + step], alignment)
@@ -139,10 +142,14 @@ def _resolved(file: str) -> Path:
     return Path(file).resolve()
 
 
-def _check_classes(trainer: Any, dataset: Dataset, learned: list[Shown]) -> None:
-    """Hold the training to the dataset's images and classes."""
+def _check(trainer: Any, dataset: Dataset, learned: list[Shown]) -> None:
+    """Hold the training to a detector, and to the dataset's images and classes."""
+    head = trainer.ema.ema.model[-1]
     names = tuple(trainer.data["names"][k] for k in range(len(trainer.data["names"])))
     problems = []
+    if not isinstance(head, Detect) or isinstance(head, OBB):
+        found = f"one that ends in {type(head).__name__}"
+        problems.append(Problem("model", found, "a YOLO detector with upright boxes"))
     if not learned:
         problems.append(Problem("dataset", "no image of the training", "the same data file"))
     if names != dataset.class_names:
@@ -170,7 +177,7 @@ def _look(tracker: BoxTracker, trainer: Any, images: list[Shown], alignment: Ali
     model.train(was_training)
     head.end2end = before
     for one, scale, shift, out in zip(images, scales, shifts, predicted, strict=True):
-        box = torch.from_numpy(one.box * scale + shift).to(out)
+        box = torch.from_numpy(one.box * scale + shift).to(out.device)
         label = torch.from_numpy(one.label).to(out.device)
         losses = alignment.losses(xywh2xyxy(out[:4].T), out[4:].T, box, label)
         tracker.update(one.ids, *losses)

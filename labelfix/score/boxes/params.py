@@ -88,7 +88,7 @@ class BoxParams:
     ridge: float = 1e-4
     propose_above: float = 0.01
     flag_above: float = 0.2
-    training: float = 0.5
+    training: float = 0.25
     seed: int = 0
 
     def __post_init__(self) -> None:
