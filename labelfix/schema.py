@@ -32,6 +32,7 @@ __all__ = [
     "BOX_KINDS",
     "BOX_LOSSES",
     "BOX_PREDICTIONS",
+    "CLASS_ISSUES",
     "CLASS_KINDS",
     "CORRECTIONS",
     "FOLDS",
@@ -119,6 +120,9 @@ ISSUES: Mapping[str, type[pl.DataType]] = {
 """The queue: one row an annotation, most suspicious first. `rank` counts from 1; `quality` is in
 [0, 1], low = suspicious; `flagged` marks the recommended set; `kind_score` in [0, 1] says how sure
 the kind is; `evidence` is one sentence."""
+
+CLASS_ISSUES: Mapping[str, type[pl.DataType]] = {**ISSUES, "error_probability": pl.Float64}
+"""As `ISSUES`, of class labels: with how likely the label is wrong, in [0, 1]."""
 
 BOX_ISSUES: Mapping[str, type[pl.DataType]] = {
     **ISSUES,

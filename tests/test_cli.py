@@ -24,7 +24,7 @@ from labelfix._version import __version__
 from labelfix.cli import main, names
 from labelfix.cli.output import Format
 from labelfix.run import open_run
-from labelfix.schema import BOX_KINDS, ISSUES, ClassKind
+from labelfix.schema import BOX_KINDS, CLASS_ISSUES, ClassKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,7 +223,7 @@ def test_formats_parse_and_hold_the_whole_queue(
     rows = parsed(out, form)
     assert [row["item_id"] for row in rows] == issues["item_id"].to_list()
     assert [row["given_label"] for row in rows] == issues["given_label"].to_list()
-    assert all(set(row) == set(ISSUES) for row in rows)
+    assert all(set(row) == set(CLASS_ISSUES) for row in rows)
     assert np.allclose([float(str(row["quality"])) for row in rows], issues["quality"])
 
 
@@ -246,7 +246,7 @@ def test_find_lists_the_same_as_show(
 
 
 def test_an_empty_list_parses_too(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for form, rows in (("json", "[]"), ("jsonl", ""), ("csv", ",".join(ISSUES))):
+    for form, rows in (("json", "[]"), ("jsonl", ""), ("csv", ",".join(CLASS_ISSUES))):
         assert main(["show", str(run), "--top", "0", "--format", form]) == 0
         assert capsys.readouterr().out.strip() == rows
     assert main(["show", str(run), "--top", "0"]) == 0
@@ -429,10 +429,10 @@ def test_help_lists_every_name(
 def test_names_in_help_are_the_names_there_are() -> None:
     from labelfix.find import Engine
     from labelfix.find.boxes import SCORES as BOX_SCORES
+    from labelfix.find.classes import SCORES
     from labelfix.formats import FORMATS
     from labelfix.predict.tabular import CLASSIFIERS
-    from labelfix.score.combine import HeadToHead, OtherLikelier
-    from labelfix.score.quality import QUALITY_SCORES
+    from labelfix.score.combine import OtherLikelier
     from labelfix.score.selection import SELECTION_RULES
 
     assert names.FORMATS == FORMATS
@@ -440,6 +440,6 @@ def test_names_in_help_are_the_names_there_are() -> None:
     assert names.BOX_KINDS == BOX_KINDS
     assert set(names.CLASSIFIERS) == set(CLASSIFIERS)
     assert set(names.RULES) == {"default", OtherLikelier.name, *SELECTION_RULES}
-    assert set(names.SCORES) == {"default", HeadToHead.name, *QUALITY_SCORES}
+    assert set(names.SCORES) == {"default", *SCORES}
     assert get_args(Engine) == names.ENGINES
     assert set(names.KINDS) == set(get_args(ClassKind))

@@ -12,7 +12,7 @@ import pytest
 
 from labelfix.errors import InputError, LabelfixWarning
 from labelfix.find import Weighing, assess, find_issues
-from labelfix.schema import CLASS_KINDS, ISSUES, Dataset, Predictions
+from labelfix.schema import CLASS_ISSUES, CLASS_KINDS, Dataset, Predictions
 from labelfix.score.combine import HeadToHead, OtherLikelier
 from labelfix.score.quality import self_confidence
 from labelfix.score.selection import SELECTION_RULES, select_issues
@@ -47,7 +47,7 @@ def dataset(labels: NDArray[np.int64], ids: list[str] | None = None) -> Dataset:
 class TestTable:
     def test_has_exactly_the_columns_of_the_schema(self) -> None:
         issues = find_issues(*problem())
-        assert dict(issues.schema) == {name: dtype() for name, dtype in ISSUES.items()}
+        assert dict(issues.schema) == {name: dtype() for name, dtype in CLASS_ISSUES.items()}
         assert not any(issues.null_count().row(0))
 
     def test_holds_every_label_most_suspicious_first(self) -> None:

@@ -20,7 +20,7 @@ from labelfix.errors import InputError, LabelfixWarning, RunError
 from labelfix.run import FindOptions, find, open_run
 from labelfix.run import directory as directory_module
 from labelfix.run.record import RunRecord, encode
-from labelfix.schema import FOLDS, ISSUES, SCHEMA_VERSION
+from labelfix.schema import CLASS_ISSUES, FOLDS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def test_what_find_returns_is_what_open_run_reads(table: FindOptions, tmp_path: 
     again = open_run(tmp_path / "run")
     assert again.info == run.info
     assert again.issues.equals(run.issues)
-    assert dict(again.issues.schema) == {name: kind() for name, kind in ISSUES.items()}
+    assert dict(again.issues.schema) == {name: kind() for name, kind in CLASS_ISSUES.items()}
     assert again.folds is not None
     assert dict(again.folds.schema) == {name: kind() for name, kind in FOLDS.items()}
     assert sorted(again.folds["item_id"]) == sorted(again.issues["item_id"])

@@ -17,7 +17,7 @@ from labelfix.errors import InputError, LabelfixWarning, RunError
 from labelfix.find import find_issues
 from labelfix.formats import read
 from labelfix.run import FindOptions, find
-from labelfix.schema import ISSUES, Dataset, Predictions
+from labelfix.schema import CLASS_ISSUES, Dataset, Predictions
 from labelfix.training import Tracker, threshold_labels
 from labelfix.training.tracker import LOW_IS_SUSPICIOUS
 
@@ -373,7 +373,7 @@ def test_issues_are_those_of_find_on_the_mean_probabilities() -> None:
     issues = tracker.issues(dataset(labels))
     mean = softmax(logits).mean(axis=0)
     expected = find_issues(dataset(labels), mean / mean.sum(axis=1, keepdims=True))
-    assert issues.columns == list(ISSUES)
+    assert issues.columns == list(CLASS_ISSUES)
     assert issues["item_id"].to_list() == expected["item_id"].to_list()
     np.testing.assert_allclose(issues["quality"], expected["quality"], rtol=1e-5)
 

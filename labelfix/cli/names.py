@@ -46,6 +46,7 @@ RULES = (
 SCORES = (
     "default",
     "head_to_head",
+    "error_probability",
     "self_confidence",
     "normalized_margin",
     "confidence_weighted_entropy",

@@ -57,8 +57,8 @@ def find_issues(
         list of several: one a model. Rows in item order. Of boxes: `BoxPredictions`, or a table
         with the columns of `labelfix.schema.BOX_PREDICTIONS`.
     score
-        What `quality` is. Of class labels: "default" ("head_to_head"), a name of
-        `labelfix.score.QUALITY_SCORES`, or a score. Of boxes: "default" ("error_probability"),
+        What `quality` is. Of class labels: "default" ("head_to_head"), "error_probability", a name
+        of `labelfix.score.QUALITY_SCORES`, or a score. Of boxes: "default" ("error_probability"),
         "objectlab", "fiftyone", or one of those with parameters: `BoxParams`, `ObjectLab`,
         `FiftyOne` of `labelfix.score.boxes`.
     select
@@ -79,7 +79,7 @@ def find_issues(
     Returns
     -------
     pl.DataFrame
-        The columns of `labelfix.schema.ISSUES`, one row a label, or of `BOX_ISSUES`, one row a
+        The columns of `labelfix.schema.CLASS_ISSUES`, one row a label, or `BOX_ISSUES`, one row a
         given box that is no crowd region and one for each box that may be missing; by rising
         `quality` and then in item order. `suggested_label` is for class labels the likeliest other
         class than the given one, on every row: the best alternative, also where the given label

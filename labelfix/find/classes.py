@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, Problem
-from labelfix.schema import CLASS_KINDS, ISSUES, Dataset, Predictions, check
+from labelfix.schema import CLASS_ISSUES, CLASS_KINDS, Dataset, Predictions, check
+from labelfix.score.calibration import ErrorProbability
 from labelfix.score.combine import (
     Combined,
     Evidence,
@@ -59,7 +60,11 @@ DEFAULTS: Mapping[str, _Defaults] = {
 }
 """What "default" means, by engine."""
 
-SCORES: Mapping[str, type[QualityScore]] = {HeadToHead.name: HeadToHead, **QUALITY_SCORES}
+SCORES: Mapping[str, type[QualityScore]] = {
+    HeadToHead.name: HeadToHead,
+    ErrorProbability.name: ErrorProbability,
+    **QUALITY_SCORES,
+}
 RULES: Mapping[str, type[SelectionRule]] = {OtherLikelier.name: OtherLikelier, **SELECTION_RULES}
 
 
@@ -122,7 +127,8 @@ class Assessment:
     issues, summary
         The queue, and what it comes to.
     strategies
-        What decided it, with all parameters: `score`, `select` and `weighing`.
+        What decided it, with all parameters: `score`, `select`, `weighing` and
+        `error_probability`.
     neighbors
         The nearest other items of each item, nearest first, shape (n, k); None without embeddings.
     """
@@ -164,6 +170,7 @@ def assess(
     combined = _combine(case, neighbors, weighing)
     found = rivals(case.labels, combined.pred_probs)
     counts = count_confident(case.labels, combined.pred_probs)
+    probability = scorer if isinstance(scorer, ErrorProbability) else ErrorProbability()
     quality = _quality(case.labels, combined.pred_probs, scorer, engine, found)
     flagged = _flagged(counts, rule, engine)
     near = neighbors[0] if neighbors else None
@@ -179,7 +186,7 @@ def assess(
         neighbors=near,
         duplicate_group=case.duplicate_group,
     )
-    issues = _table(case, found, quality, flagged, kinds, evidence)
+    issues = _table(case, found, quality, probability.of(found), flagged, kinds, evidence)
     summary = Summary(
         errors_at_least=int(np.count_nonzero(flagged & counts.confident_errors)),
         classes=_by_class(issues, case.class_names),
@@ -187,7 +194,12 @@ def assess(
         weights=combined.weights,
         duplicates_agree=combined.duplicates_agree,
     )
-    strategies = {"score": scorer, "select": rule, "weighing": weighing}
+    strategies = {
+        "score": scorer,
+        "select": rule,
+        "weighing": weighing,
+        "error_probability": probability,
+    }
     return Assessment(issues, summary, strategies, None if near is None else near.rows)
 
 
@@ -360,6 +372,8 @@ def _quality(
 ) -> NDArray[np.float64]:
     if isinstance(scorer, HeadToHead):
         return found.quality(scorer.slack)
+    if isinstance(scorer, ErrorProbability):
+        return 1 - scorer.of(found)
     quality: NDArray[Any] = _scorers(engine).label_quality(labels, pred_probs, scorer)
     return quality.astype(np.float64)
 
@@ -377,6 +391,7 @@ def _table(
     case: _Case,
     found: Rivals,
     quality: NDArray[np.float64],
+    probability: NDArray[np.float64],
     flagged: NDArray[np.bool_],
     kinds: NDArray[np.float64],
     evidence: pl.Series,
@@ -395,11 +410,12 @@ def _table(
             "suggested_label": names.gather(found.rival),
             "kind_score": kind_score,
             "evidence": evidence,
+            "error_probability": probability,
         }
     )
     order = np.argsort(quality, kind="stable")
     ranked = table[order].with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))
-    return check(ranked.select(list(ISSUES)), ISSUES, "issues")
+    return check(ranked.select(list(CLASS_ISSUES)), CLASS_ISSUES, "issues")
 
 
 def _by_class(issues: pl.DataFrame, class_names: tuple[str, ...]) -> pl.DataFrame:

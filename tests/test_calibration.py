@@ -1,0 +1,159 @@
+"""The error probability: what it means, what moves it, and how audits correct it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelfix.errors import InputError
+from labelfix.find import assess
+from labelfix.score.calibration import (
+    ErrorProbability,
+    fit_odds,
+    log_odds,
+    recalibrate,
+    sigmoid,
+)
+from labelfix.score.combine import rivals
+from labelfix.score.quality import self_confidence
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def labelled(
+    n: int, rate: float, strength: float, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Labels with errors at a rate, and what a model of some strength says that knows the truth."""
+    draw = np.random.default_rng(seed)
+    truth = draw.integers(5, size=n)
+    logits = draw.normal(size=(n, 5)) + strength * np.eye(5)[truth]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.where(draw.random(n) < rate, (truth + draw.integers(1, 5, n)) % 5, truth)
+    return labels, probabilities, labels != truth
+
+
+@given(
+    n=st.integers(1, 60), seed=st.integers(0, 99), exponent=st.integers(-3, 3), k=st.integers(2, 5)
+)
+def test_it_is_a_probability_and_the_quality_is_the_rest(
+    n: int, seed: int, exponent: int, k: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(k, size=n)
+    probabilities = draw.dirichlet(np.full(k, 10.0**exponent), n)
+    chance = ErrorProbability().of(rivals(labels, probabilities))
+    assert ((chance >= 0) & (chance <= 1)).all()
+    np.testing.assert_allclose(ErrorProbability().score(labels, probabilities), 1 - chance)
+
+
+def test_it_falls_as_the_given_label_gets_likelier() -> None:
+    labels, probabilities, _ = labelled(500, 0.1, 3.0)
+    only_sums = ErrorProbability(all_others=1)
+    order = np.argsort(self_confidence(labels, probabilities))
+    chance = only_sums.of(rivals(labels, probabilities))[order]
+    assert (np.diff(chance) <= 1e-12).all()
+    assert chance[0] > 0.5 > chance[-1]
+
+
+def test_contradictions_of_sure_items_are_believed_and_those_of_unsure_ones_are_not() -> None:
+    """As many labels are contradicted in both sets: where the model is sure, or where it is not."""
+    n, sure, unsure = 1000, [0.98, 0.02], [0.55, 0.45]
+    probabilities = np.array([sure] * 500 + [unsure] * 500)
+    of_sure, of_unsure = (np.zeros(n, dtype=np.int64) for _ in range(2))
+    of_sure[:100:2] = 1
+    of_unsure[500:600:2] = 1
+    watched = np.array([[0.2, 0.8]])
+    chances = [
+        ErrorProbability().of(
+            rivals(np.append(labels, 0), np.concatenate([probabilities, watched]))
+        )[-1]
+        for labels in (of_sure, of_unsure)
+    ]
+    assert chances[0] > chances[1] + 0.1
+
+
+@pytest.mark.parametrize("rate", [0.03, 0.1, 0.25])
+@pytest.mark.parametrize("strength", [5.0, 7.0])
+def test_where_the_model_is_good_the_number_of_errors_is_about_right(
+    rate: float, strength: float
+) -> None:
+    labels, probabilities, wrong = labelled(4000, rate, strength)
+    expected = ErrorProbability().of(rivals(labels, probabilities)).sum()
+    assert 0.5 < expected / wrong.sum() < 2
+
+
+def test_one_item_will_do() -> None:
+    assert 0 <= ErrorProbability().score([0], [[0.5, 0.5]])[0] <= 1
+
+
+def test_settings_out_of_range_are_all_told() -> None:
+    with pytest.raises(InputError) as caught:
+        ErrorProbability(surest=0, all_others=2, slack=-1)
+    assert [one.where for one in caught.value.problems] == ["surest", "all_others", "slack"]
+
+
+def test_find_gives_it_whatever_ranks_and_ranks_by_it_if_asked() -> None:
+    labels, probabilities, _ = labelled(300, 0.1, 3.0)
+    usual = assess(labels, probabilities)
+    asked = assess(labels, probabilities, score="error_probability")
+    assert asked.issues["error_probability"].is_sorted(descending=True)
+    np.testing.assert_allclose(asked.issues["quality"], 1 - asked.issues["error_probability"])
+    one, other = (found.issues.sort("item_id")["error_probability"] for found in (usual, asked))
+    assert one.equals(other)
+    own = ErrorProbability(intercept=-9.0)
+    changed = assess(labels, probabilities, score=own)
+    assert changed.issues["error_probability"].max() < usual.issues["error_probability"].max()  # type: ignore[operator] # floats
+    assert changed.strategies["error_probability"] is own
+
+
+# Audits
+
+
+def calibration_error(chance: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
+    bins = np.minimum((10 * chance).astype(int), 9)
+    return float(np.abs(np.bincount(bins, chance - wrong, minlength=10)).sum() / len(wrong))
+
+
+@pytest.mark.parametrize("shift", [-1.5, 1.5])
+def test_an_audit_corrects_a_shifted_base_rate(shift: float) -> None:
+    draw = np.random.default_rng(1)
+    odds = draw.normal(-1.5, 2, 20_000)
+    claimed, wrong = sigmoid(odds), draw.random(20_000) < sigmoid(odds + shift)
+    before = calibration_error(claimed, wrong)
+    after = [
+        calibration_error(recalibrate(claimed, rows, wrong[rows]), wrong)
+        for rows in draw.permuted(np.tile(np.arange(20_000), (10, 1)), axis=1)[:, :100]
+    ]
+    assert np.mean(after) < before / 2
+
+
+def test_many_decisions_find_the_line_that_made_them() -> None:
+    draw = np.random.default_rng(2)
+    odds = draw.normal(0, 2, 100_000)
+    wrong = draw.random(100_000) < sigmoid(0.7 + 1.4 * odds)
+    line = fit_odds(odds, wrong)
+    assert line.intercept == pytest.approx(0.7, abs=0.05)
+    assert line.slope == pytest.approx(1.4, abs=0.05)
+
+
+def test_no_decisions_change_nothing() -> None:
+    claimed = np.array([0.0, 0.2, 1.0])
+    nothing = np.array([], dtype=np.int64)
+    corrected = recalibrate(claimed, nothing, nothing.astype(bool))
+    np.testing.assert_allclose(corrected, claimed, atol=1e-5)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 999), many=st.integers(1, 40))
+def test_a_correction_never_turns_the_order_around(seed: int, many: int) -> None:
+    draw = np.random.default_rng(seed)
+    claimed = np.sort(draw.random(50))
+    rows = draw.permutation(50)[:many]
+    corrected = recalibrate(claimed, rows, draw.random(many) < 0.5)
+    assert (np.diff(corrected) >= -1e-12).all()
+    assert np.isfinite(log_odds(corrected)).all()
