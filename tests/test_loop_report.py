@@ -286,6 +286,7 @@ def test_what_was_not_done_is_said_with_the_command_that_does_it(class_run: Path
         "review",
         "review",
         "evaluate",
+        "evaluate",
         "stages",
         "compare",
     ]

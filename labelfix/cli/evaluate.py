@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "simulate", "stages"]
 
-TRAINING, SPLITTING = "Training", "The split"
+TRAINING, SPLITTING, SIZES = "Training", "The split", "Models and sizes"
 
 _CELLS = {
     "metric": "metric",
@@ -238,6 +238,27 @@ def evaluate(
     *,
     options: Any,  # GainOptions, which is dear to import
     out: Out,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,…",
+            help="Several models, and the time each takes for an image.",
+            show_default=False,
+            rich_help_panel=SIZES,
+        ),
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,…",
+            help="Sides of the images in pixels, for each model.",
+            show_default=False,
+            rich_help_panel=SIZES,
+        ),
+    ] = None,
+    timed: Annotated[
+        int, typer.Option(min=1, help="Test images that are timed.", rich_help_panel=SIZES)
+    ] = 50,
     form: FormatOption = Format.table,
     quiet: Quiet = False,
 ) -> None:
@@ -245,6 +266,9 @@ def evaluate(
     from labelfix.report.gain import gain_findings
     from labelfix.run.gain import evaluate as measure
 
+    if models is not None or sizes is not None:
+        _evaluate_sizes(context.obj, options, models, sizes, timed, out, form, quiet=quiet)
+        return
     with _at_work(quiet=quiet) as bars:
         gain = measure(options, out, command=context.obj, progress=bars)
     if not quiet:
@@ -255,6 +279,44 @@ def evaluate(
         for metric in gain.metrics[:2]:  # all of them are in cells.csv
             print_rows(gain.cells.filter(metric=metric), form, _CELLS)
         print_lines(*gain_findings(gain), f"All of it: {out / 'gain.md'}")
+
+
+def _evaluate_sizes(
+    command: tuple[str, ...],
+    options: Any,
+    models: str | None,
+    sizes: str | None,
+    timed: int,
+    out: Path,
+    form: Format,
+    *,
+    quiet: bool,
+) -> None:
+    """Do what `evaluate` does, for each model and size."""
+    import msgspec
+    import polars as pl
+
+    from labelfix.evaluate.sizes import models_named
+    from labelfix.report.sizes import size_findings, size_rows
+    from labelfix.run.sizes import SizeOptions, evaluate_sizes
+
+    wanted = SizeOptions(
+        **msgspec.structs.asdict(options),
+        models=tuple(models_named(models)) if models else (),
+        sizes=tuple(round(one) for one in _numbers(sizes, "--sizes")) if sizes else (),
+        timed=timed,
+    )
+    with _at_work(quiet=quiet) as bars:
+        found = evaluate_sizes(wanted, out, command=command, progress=bars)
+    marks = found.marks()
+    if not quiet:
+        print_lines(*(f"Warning: {text}" for text in found.warnings), to=sys.stderr)
+    if form is not Format.table:
+        print_rows(marks, form)
+    elif not quiet:
+        head, rows = size_rows(marks)
+        print_rows(pl.DataFrame(rows, schema=head, orient="row"), form, {one: one for one in head})
+        print_lines(*size_findings(marks, found.details), f"All of it: {out / 'sizes.md'}")
 
 
 @_measuring()

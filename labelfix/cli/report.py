@@ -36,6 +36,7 @@ def report(
         ),
     ] = None,
     gain: Annotated[Path | None, _folder("evaluate", "RUN/gain")] = None,
+    sizes: Annotated[Path | None, _folder("evaluate --sizes", "RUN/sizes")] = None,
     stages: Annotated[Path | None, _folder("stages", "RUN/stages")] = None,
     comparison: Annotated[Path | None, _folder("compare", "RUN/comparison")] = None,
     prefer: Annotated[
@@ -62,6 +63,7 @@ def report(
 
     options = ReportOptions(
         gain=gain,
+        sizes=sizes,
         stages=stages,
         comparison=comparison,
         root=root,

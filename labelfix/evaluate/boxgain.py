@@ -20,7 +20,7 @@ from labelfix.evaluate.detection import TWELVE
 from labelfix.evaluate.gain import draw_parts, seeds_of
 from labelfix.evaluate.pairing import flattering
 from labelfix.evaluate.statistics import redraw
-from labelfix.evaluate.tables import BEFORE, Gain, Layout, gain_tables, movement_table
+from labelfix.evaluate.tables import BEFORE, Gain, Layout, gain_tables, movement_table, time_table
 from labelfix.splits import PARTS, TEST
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def measure_box_gain(
     suggested_by: Sequence[str],
     draws: int,
     level: float,
+    timed: int,
     jobs: int | None,
     store: Path | None,
     cache: Path | Literal[False] | None,
@@ -69,6 +70,7 @@ def measure_box_gain(
         warnings.warn(text, LabelfixWarning, stacklevel=3)
     folder = None if cache is False else (cache or default_cache())
     options: dict[str, Any] = {"jobs": jobs, "store": store, "cache": folder, "progress": progress}
+    options["timed"] = timed
     seeds_used = seeds_of(split, seeds)
     found = train_detectors(versions, chosen, parts, seeds_used, **options)
     scores = BoxScores.of(found, versions, parts, units)
@@ -101,6 +103,7 @@ def measure_box_gain(
         answers=None,
         images=images,
         detections=detections,
+        times=time_table({k: [one.seconds for one in trained] for k, trained in found.items()}),
         details={
             "model": chosen.name,
             "parameters": describe(chosen),

@@ -41,10 +41,13 @@ class Trained:
         What it sees in its test images, columns of `BOX_PREDICTIONS`.
     losses
         Mean training loss of each epoch, shape (epochs,); None if it does not say.
+    seconds
+        Of each image that was timed; None if it does not say.
     """
 
     boxes: pl.DataFrame
     losses: Floats | None
+    seconds: Floats | None = None
 
 
 def train_detectors(
@@ -54,6 +57,7 @@ def train_detectors(
     model_seeds: Sequence[int],
     *,
     jobs: int | None,
+    timed: int = 0,
     store: Path | None,
     cache: Path | None,
     progress: Progress | None,
@@ -72,6 +76,8 @@ def train_detectors(
         Part of each image for each seed, shape (seeds, n).
     model_seeds
         Seed of each training.
+    timed
+        As for `labelfix.measure_gain`.
     jobs, store, cache, progress
         As for `labelfix.out_of_fold`.
 
@@ -94,7 +100,7 @@ def train_detectors(
             todo: dict[str, DetectJob] = {}
             for seed in seeds:
                 test = np.flatnonzero(part == TEST)
-                job = DetectJob(np.flatnonzero(learns), test, model_seeds[seed])
+                job = DetectJob(np.flatnonzero(learns), test, model_seeds[seed], timed)
                 key = keys[name][seed] = joblib.hash((base, job))
                 if key not in done:
                     todo[key] = job
@@ -127,7 +133,7 @@ def _named(result: DetectResult, ids: pl.Series) -> Trained:
         "score",
         *BOX,
     )
-    return Trained(boxes, result.losses)
+    return Trained(boxes, result.losses, result.seconds)
 
 
 def check_test_boxes(versions: Mapping[str, BoxVersion], parts: NDArray[np.int8]) -> None:

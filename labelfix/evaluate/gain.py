@@ -25,6 +25,7 @@ from labelfix.evaluate.tables import (
     Layout,
     gain_tables,
     movement_table,
+    time_table,
 )
 from labelfix.splits import PARTS, TEST, TRAIN, VALIDATION, Split
 
@@ -60,6 +61,8 @@ class Plan:
         What learns, and from what.
     model_seeds
         Seed of each training.
+    timed
+        Test items whose time each training takes.
     """
 
     pair: Pair
@@ -69,6 +72,7 @@ class Plan:
     inputs: Inputs
     model_seeds: Sequence[int]
     details: Mapping[str, Any]
+    timed: int = 0
 
 
 def measure_gain(
@@ -83,6 +87,7 @@ def measure_gain(
     suggested_by: Sequence[str] = (),
     draws: int = 1000,
     level: float = 0.95,
+    timed: int = 0,
     jobs: int | None = None,
     store: Path | None = None,
     cache: Path | Literal[False] | None = None,
@@ -114,6 +119,9 @@ def measure_gain(
     draws, level
         Of the intervals, see `labelfix.evaluate.statistics.redraw`. What stays together in the
         split is redrawn together.
+    timed
+        So many test images are also predicted one by one on one thread of the processor after each
+        training, to take the time (`Gain.times`), by networks and detectors.
     jobs, store, cache, progress
         As for `labelfix.out_of_fold`. With a store, the same call goes on at the training that it
         reached, and one with more seeds trains only what is new.
@@ -165,6 +173,7 @@ def measure_gain(
             suggested_by=suggested_by,
             draws=draws,
             level=level,
+            timed=timed,
             jobs=jobs,
             store=store,
             cache=cache,
@@ -181,6 +190,7 @@ def measure_gain(
         cache=cache,
         progress=progress,
     )
+    plan = replace(plan, timed=timed)
     versions = plan.pair.versions()
     trained = train(plan, list(versions.values()), jobs=jobs, store=store, progress=progress)
     answers = [one.answers for one in trained]
@@ -205,7 +215,9 @@ def measure_gain(
         "draws": draws,
         "level": level,
     }
-    return _tables(plan, scores, drawn, level, alone, details, said)
+    tables = _tables(plan, scores, drawn, level, alone, details, said)
+    seconds = {name: one.seconds for name, one in zip(versions, trained, strict=True)}
+    return replace(tables, times=time_table(seconds))
 
 
 def make_plan(
@@ -285,10 +297,13 @@ class Trained:
         Class numbers, shape (seeds, n); `UNTESTED` outside the test part.
     losses
         Mean training loss of each epoch for each seed; None if the model does not say.
+    seconds
+        Of each item that was timed, for each seed; None if the model does not say.
     """
 
     answers: NDArray[np.int32]
     losses: list[Floats | None]
+    seconds: list[Floats | None]
 
 
 def train(
@@ -311,7 +326,7 @@ def train(
     found = _train(plan, wanted, jobs=jobs, store=store, progress=progress)
     seeds = len(plan.model_seeds)
     each = [slice(start, start + seeds) for start in range(0, len(wanted), seeds)]
-    return [Trained(found.answers[one], found.losses[one]) for one in each]
+    return [Trained(found.answers[o], found.losses[o], found.seconds[o]) for o in each]
 
 
 def scores_of(
@@ -340,6 +355,7 @@ def _job(plan: Plan, labels: NDArray[np.int64], seed: int, part: NDArray[np.int8
         np.flatnonzero(part == TEST),
         len(plan.pair.class_names),
         plan.model_seeds[seed],
+        plan.timed,
     )
 
 
@@ -365,7 +381,8 @@ def _train(
     answers = np.full((len(wanted), len(plan.units)), UNTESTED, dtype=np.int32)
     for row, (key, job) in enumerate(zip(keys, wanted, strict=True)):
         answers[row, job.test] = of_key[key].pred_probs.argmax(axis=1)
-    return Trained(answers, [of_key[key].losses for key in keys])
+    each = [of_key[key] for key in keys]
+    return Trained(answers, [one.losses for one in each], [one.seconds for one in each])
 
 
 def _answers_on_one_split(
@@ -555,9 +572,7 @@ def _change_table(plan: Plan) -> pl.DataFrame:
     )
 
 
-def _movement(
-    plan: Plan, alone: NDArray[np.int32], by_seed: Floats, level: float
-) -> pl.DataFrame:
+def _movement(plan: Plan, alone: NDArray[np.int32], by_seed: Floats, level: float) -> pl.DataFrame:
     on_one = scores_of(_on_first_split(plan), {BEFORE: alone}, {BEFORE: plan.pair.original}).now()
     return movement_table(on_one[0, 0, :, 0], by_seed[0, 0, :, 0], by_seed[-1, -1, :, 0], level)
 

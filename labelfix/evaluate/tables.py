@@ -18,7 +18,7 @@ from labelfix.evaluate.statistics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,7 +31,11 @@ __all__ = [
     "Layout",
     "gain_tables",
     "movement_table",
+    "time_table",
 ]
+
+_MORE = ("answers", "images", "detections", "times")
+"""Tables of `Gain` that not every one has."""
 
 BEFORE, BETWEEN, AFTER = "original", "relabelled", "corrected"
 
@@ -77,6 +81,9 @@ class Gain:
         Of boxes: how well each test image is read after training on either version, and what is
         seen in those that changed most, as `labelfix.evaluate.boximages.image_tables` gives them.
         None for class labels.
+    times
+        Where images were timed: a row a seed and version trained on, with the median and the
+        quartiles of the milliseconds an image takes, and how many images that is. None elsewhere.
     """
 
     cells: pl.DataFrame
@@ -91,11 +98,12 @@ class Gain:
     warnings: tuple[str, ...] = ()
     images: pl.DataFrame | None = None
     detections: pl.DataFrame | None = None
+    times: pl.DataFrame | None = None
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Give all tables by name."""
         names = ("cells", "effects", "per_class", "by_seed", "mcnemar", "changes", "movement")
-        found = {name: getattr(self, name) for name in (*names, "answers", "images", "detections")}
+        found = {name: getattr(self, name) for name in (*names, *_MORE)}
         return {name: table for name, table in found.items() if table is not None}
 
     @property
@@ -239,6 +247,24 @@ def _seed_table(layout: Layout, by_seed: Floats) -> pl.DataFrame:
         for j, test in enumerate(layout.versions)
     ]
     return pl.DataFrame(rows).fill_nan(None)
+
+
+def time_table(seconds: Mapping[str, Sequence[Floats | None]]) -> pl.DataFrame | None:
+    """Make `Gain.times` from the seconds of each image, by version trained on, for each seed."""
+    rows = [
+        {"trained_on": name, "seed": seed}
+        | dict(zip(("ms", "ms_low", "ms_high"), _quartiles(1000 * taken), strict=True))
+        | {"images": len(taken)}
+        for name, by_seed in seconds.items()
+        for seed, taken in enumerate(by_seed)
+        if taken is not None
+    ]
+    return pl.DataFrame(rows) if rows else None
+
+
+def _quartiles(values: Floats) -> list[float]:
+    """Give the median, and the quartiles around it."""
+    return np.quantile(values, (0.5, 0.25, 0.75)).tolist()  # type: ignore[no-any-return] # floats
 
 
 MOVEMENT = {

@@ -58,7 +58,7 @@ class Probabilities:
         train = result.train_pred_probs
         if train is not None:
             train = _as_probabilities(train, (len(job.train), job.n_classes), name)
-        return FoldResult(pred_probs, train, result.losses)
+        return FoldResult(pred_probs, train, result.losses, result.seconds)
 
     def write(self, result: FoldResult, file: BinaryIO) -> None:
         """Keep a result."""
@@ -79,7 +79,7 @@ class Probabilities:
         return result if getattr(result.pred_probs, "shape", None) == shape else None
 
 
-_ARRAYS = ("pred_probs", "train_pred_probs", "losses")
+_ARRAYS = ("pred_probs", "train_pred_probs", "losses", "seconds")
 
 PROBABILITIES = Probabilities()
 

@@ -66,6 +66,9 @@ class FoldJob:
         K, the columns to return.
     seed
         Of this fold alone. The result depends on nothing random but this.
+    timed
+        So many rows of `test`, the first ones, are also predicted one by one on one thread of the
+        processor, by models that can, to take the time.
     """
 
     train: NDArray[np.int64]
@@ -73,6 +76,7 @@ class FoldJob:
     test: NDArray[np.int64]
     n_classes: int
     seed: int
+    timed: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,15 @@ class FoldResult:
         said of them while it learned from them. None from models without epochs.
     losses
         Mean training loss of each epoch, shape (epochs,). None from models without epochs.
+    seconds
+        Of each row that was timed, as `labelfix.predict.timing.seconds_each` takes them. None
+        from models that do not say.
     """
 
     pred_probs: NDArray[np.float32]
     train_pred_probs: NDArray[np.float32] | None = None
     losses: NDArray[np.float64] | None = None
+    seconds: NDArray[np.float64] | None = None
 
 
 @runtime_checkable

@@ -12,8 +12,9 @@ import contextlib
 import difflib
 import math
 import pickle
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ import numpy as np
 from labelfix.errors import InputError, Problem, require_extra
 from labelfix.images import load, probe
 from labelfix.predict.models import FoldResult, Inputs
+from labelfix.predict.timing import seconds_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -446,7 +448,19 @@ class _Run:
             seen, losses = self._train(network, images, codes, job, name, progress)
             held_out = self._predict(network, images, job.test, job.seed)
         held_out, seen = (_spread(p, present, job.n_classes) for p in (held_out, seen))
-        return FoldResult(held_out, seen, losses)
+        seconds = self._seconds(network, images, job) if job.timed else None
+        return FoldResult(held_out, seen, losses, seconds)
+
+    def _seconds(
+        self, network: nn.Module, images: NDArray[np.uint8], job: FoldJob
+    ) -> NDArray[np.float64]:
+        """Take the time of single images, in float32 on one thread of the processor."""
+        run, network = replace(self, device="cpu", precision="float32"), network.to("cpu")
+        with _apart(1, job.seed):
+            return seconds_each(
+                lambda row: run._predict(network, images, np.array([row]), job.seed),
+                job.test[: job.timed],
+            )
 
     def _train(
         self,
@@ -695,7 +709,8 @@ def _weights(architecture: str, weights: str | Path | None) -> dict[str, NDArray
 
 def _downloaded(weights: Any) -> Mapping[str, Tensor]:
     try:
-        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+        with contextlib.redirect_stdout(sys.stderr):  # torch says there what it downloads
+            state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except OSError as error:  # what urllib raises derives from it
         raise InputError(
             Problem(

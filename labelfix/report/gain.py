@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 
     from labelfix.evaluate.tables import Gain
 
-__all__ = ["about_movement", "gain_findings", "gain_page", "movement_rows", "plain_table"]
+__all__ = [
+    "about_movement",
+    "gain_findings",
+    "gain_page",
+    "metric_words",
+    "movement_rows",
+    "plain_table",
+]
 
 _WORDS = {"ap": "AP (COCO)", "ap50": "AP at IoU .5", "ap75": "AP at IoU .75"}
 
@@ -81,10 +88,10 @@ def gain_page(gain: Gain, chart: str | None = None) -> str:
 def about_movement(metric: str) -> str:
     """Say what the table of the movement shows."""
     return (
-        f"How far the {_word(metric)} moves from training to training, as a standard deviation in "
-        "points, and how much of the variance is the split. Intervals take the values for about "
-        "normal; of few seeds they are wide. In the last row, original and corrected labels are "
-        "each on a split of their own, as for one who splits anew after correcting."
+        f"How far the {metric_words(metric)} moves from training to training, as a standard "
+        "deviation in points, and how much of the variance is the split. Intervals take the values "
+        "for about normal; of few seeds they are wide. In the last row, original and corrected "
+        "labels are each on a split of their own, as for one who splits anew after correcting."
     )
 
 
@@ -108,7 +115,7 @@ def _range(row: dict[str, Any], name: str, form: str) -> str:
 
 def _overall(gain: Gain) -> str:
     first, last = _value(gain, "original"), _value(gain, "corrected")
-    word = _word(gain.metrics[0])
+    word = metric_words(gain.metrics[0])
     return (
         f"{word[0].upper()}{word[1:]} goes from {first:.1%} (original labels throughout) to "
         f"{last:.1%} (corrected labels throughout): {_points(gain.effect('gain'))}."
@@ -166,7 +173,7 @@ def _moved(gain: Gain) -> str:
     assert gain.movement is not None  # noqa: S101 # for the type checker: its caller looked
     _, metric, paired, apart = gain.movement.to_dicts()
     return (
-        f"From training to training the {_word(gain.metrics[0])} moves by "
+        f"From training to training the {metric_words(gain.metrics[0])} moves by "
         f"{_range(metric, 'sd', '.1f')} points (standard deviation), of which other splits make "
         f"{_range(metric, 'split_share', '.0f')} % of the variance. The gain moves by "
         f"{_range(paired, 'sd', '.1f')} points with both versions on one split, and by "
@@ -193,7 +200,14 @@ def _points(found: dict[str, float]) -> str:
     return f"{value} points ({low} to {high})"
 
 
-def _word(metric: str) -> str:
+def metric_words(metric: str) -> str:
+    """Call a metric in running text.
+
+    Examples
+    --------
+    >>> metric_words("ap"), metric_words("balanced_accuracy")
+    ('AP (COCO)', 'balanced accuracy')
+    """
     return _WORDS.get(metric, metric.replace("_", " "))
 
 
@@ -210,7 +224,7 @@ def _cells(gain: Gain) -> str:
                     "value", "low", "high", "items"
                 ).iter_rows()
             ]
-            rows.append([_word(metric), train, *cells])
+            rows.append([metric_words(metric), train, *cells])
     return _table(head, rows)
 
 
@@ -223,7 +237,7 @@ def _effects(rows: pl.DataFrame) -> str:
         ]
         for name, words in _EFFECTS.items()
     ]
-    return _table(["", *map(_word, metrics)], listed)
+    return _table(["", *map(metric_words, metrics)], listed)
 
 
 def _classes(gain: Gain) -> str:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from labelfix.evaluate.curves import fluctuations
+from labelfix.evaluate.sizes import Sizes
 from labelfix.evaluate.statistics import EFFECTS
 from labelfix.report.comparison import comparison_findings
 from labelfix.report.document import Image, Points, Section, Table, Text
 from labelfix.report.gain import about_movement, movement_rows
+from labelfix.report.sizes import size_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,7 @@ __all__ = [
     "gain_section",
     "metric_name",
     "metric_title",
+    "sizes_section",
     "stages_section",
     "sure",
 ]
@@ -187,6 +190,33 @@ def _changes(changes: pl.DataFrame) -> Table:
     rows = [[str(row[0]), *(f"{many:,}" for many in row[1:])] for row in changes.iter_rows()]
     head = [name.replace("_", " ") for name in changes.columns]
     return Table(head, rows, range(1, changes.width), "What changed in each part")
+
+
+def sizes_section(
+    tables: Mapping[str, pl.DataFrame],
+    details: Mapping[str, Any],
+    findings: Sequence[str],
+    chart: Image | None,
+) -> Section:
+    """Show the metric beside the time of an image, for models and sizes.
+
+    Parameters
+    ----------
+    tables, details
+        Of `labelfix.evaluate.sizes.Sizes`.
+    findings
+        The same in sentences.
+    chart
+        The picture, if there is one.
+    """
+    marks = Sizes(tables["cells"], tables["effects"], tables["times"], details).marks()
+    head, rows = size_rows(marks)
+    blocks: list[Block] = [Points(findings)]
+    if chart is not None:
+        blocks.append(chart)
+    title = f"{metric_title(marks['metric'][0])}, tested on corrected labels"
+    blocks.append(Table(head, rows, range(1, len(head)), title))
+    return Section("Smaller and faster models", blocks)
 
 
 def stages_section(

@@ -259,7 +259,8 @@ def size_chart(marks: pl.DataFrame, *, kind: str = "svg") -> bytes:
         axes.set_xscale("log")
         for i, ((model,), rows) in enumerate(marks.group_by("model", maintain_order=True)):
             colour, mark = _COLOURS[i % len(_COLOURS)], _MARKS[i % len(_MARKS)]
-            style = {"color": colour, "marker": mark, "linestyle": "none", "capsize": 2}
+            style: dict[str, Any] = {"color": colour, "marker": mark, "capsize": 2}
+            style |= {"linestyle": "none", "elinewidth": 0.4}
             times = [rows["original_ms"], rows["corrected_ms"]]
             values = [rows["original"], rows["corrected"]]
             axes.plot(times, values, color=colour, linewidth=0.8)
@@ -268,15 +269,8 @@ def size_chart(marks: pl.DataFrame, *, kind: str = "svg") -> bytes:
             ):
                 reach = [rows[name] - rows[f"{name}_low"], rows[f"{name}_high"] - rows[name]]
                 label = str(model) if name == "corrected" else None
-                axes.errorbar(
-                    time,
-                    rows[name],
-                    reach,
-                    markerfacecolor=face,
-                    elinewidth=0.4,
-                    label=label,
-                    **style,
-                )
+                own = style | {"markerfacecolor": face, "label": label}
+                axes.errorbar(time, rows[name], reach, **own)
             for row in rows.drop_nulls("size").iter_rows(named=True):
                 place = (row["corrected_ms"], row["corrected"])
                 axes.annotate(str(row["size"]), place, (4, 3), textcoords="offset points")

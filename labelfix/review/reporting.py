@@ -24,6 +24,7 @@ from labelfix.report.measured import (
     gain_in_short,
     gain_section,
     metric_title,
+    sizes_section,
     stages_section,
 )
 from labelfix.review import differing, reviewed
@@ -51,6 +52,8 @@ _OURS = re.compile(r"\d{3,}\.(svg|png|jpg)")
 
 _CHARTS: Mapping[Kind, str] = {
     "gain": "The four cells with their intervals, and what the gain is made of",
+    "sizes": "The metric over the time of an image: hollow trained on original labels, filled on "
+    "corrected ones",
     "stages": "The metric and the errors left over the share of labels looked at",
     "comparison": "Accuracy and rank interval of each model under each version of the labels",
 }
@@ -60,6 +63,11 @@ _MISSING: Mapping[Kind, tuple[str, str, str]] = {
         "What the corrections bought",
         "Not measured. This trains and tests on original and on corrected labels:",
         "labelfix evaluate {run} --out {run}/gain",
+    ),
+    "sizes": (
+        "Smaller and faster models",
+        "Not measured. This trains each model at each size, and takes the time of an image:",
+        "labelfix evaluate {run} --models NAME,NAME --sizes 160,320,640 --out {run}/sizes",
     ),
     "stages": (
         "The metric while labels are cleaned",
@@ -76,6 +84,7 @@ _MISSING: Mapping[Kind, tuple[str, str, str]] = {
 
 _TITLES: Mapping[Kind, str] = {
     "gain": "The gain",
+    "sizes": "Models and sizes",
     "stages": "The stages",
     "comparison": "The comparison of models",
 }
@@ -86,9 +95,9 @@ class ReportOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    gain, stages, comparison
-        Folders that `labelfix evaluate`, `stages` and `compare` wrote; None takes RUN/gain,
-        RUN/stages and RUN/comparison, where they are.
+    gain, sizes, stages, comparison
+        Folders that `labelfix evaluate`, `evaluate --sizes`, `stages` and `compare` wrote; None
+        takes RUN/gain, RUN/sizes, RUN/stages and RUN/comparison, where they are.
     root
         Where the dataset's images are, if they moved.
     prefer
@@ -103,6 +112,7 @@ class ReportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     gain: Path | None = None
+    sizes: Path | None = None
     stages: Path | None = None
     comparison: Path | None = None
     root: Path | None = None
@@ -189,7 +199,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _read(run: Run, options: ReportOptions) -> _Material:
     queue = open_queue(run)
-    given = {"gain": options.gain, "stages": options.stages, "comparison": options.comparison}
+    given = {kind: getattr(options, kind) for kind in KINDS}
     measured = {}
     for kind in KINDS:
         folder = given[kind] or run.path / kind
@@ -304,6 +314,8 @@ def _section(kind: Kind, found: Measured) -> Section:
     level = record.options.get("level", 0.95)
     if kind == "gain":
         return gain_section(tables, record.findings, chart, level)
+    if kind == "sizes":
+        return sizes_section(tables, record.details, record.findings, chart)
     if kind == "stages":
         shown = (tables["counts"], tables["curve"], tables.get("losses"))
         return stages_section(*shown, chart, level)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from labelfix.decisions import Corrections
     from labelfix.evaluate.curves import Stages
+    from labelfix.evaluate.sizes import Sizes
     from labelfix.evaluate.tables import Gain
     from labelfix.progress import Progress
     from labelfix.run.directory import Run
@@ -79,7 +80,7 @@ class GainOptions(Reading, frozen=True, kw_only=True):
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of gain.json, stages.json and simulation.json."""
+    """The whole of gain.json, sizes.json, stages.json and simulation.json."""
 
     schema_version: int
     labelfix: str
@@ -318,7 +319,7 @@ def _write(gain: Gain, out: Path, options: GainOptions, command: tuple[str, ...]
 
 
 def write_measured(
-    found: Gain | Stages,
+    found: Gain | Stages | Sizes,
     out: Path,
     record: str,
     pages: Mapping[str, bytes],

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Kind", "Measured", "has_measured", "read_measured"]
 
-Kind = Literal["gain", "stages", "comparison"]
+Kind = Literal["gain", "sizes", "stages", "comparison"]
 
 _FILES: dict[Kind, tuple[str, str, tuple[str, ...]]] = {
     "gain": ("evaluate", "gain.svg", ("cells", "effects", "per_class", "changes")),
+    "sizes": ("evaluate --sizes", "sizes.svg", ("cells", "effects", "times")),
     "stages": ("stages", "stages.svg", ("counts", "curve")),
     "comparison": (
         "compare",
@@ -32,6 +33,7 @@ KINDS: tuple[Kind, ...] = tuple(_FILES)
 
 _OPTIONAL = {
     "gain": ("answers", "images", "detections", "movement"),
+    "sizes": (),
     "stages": ("losses",),
     "comparison": (),
 }

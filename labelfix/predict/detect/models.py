@@ -78,11 +78,15 @@ class DetectJob:
         `train`.
     seed
         Of this fold alone.
+    timed
+        So many images of `test`, the first ones, are also predicted one by one on one thread of
+        the processor, by detectors that can, to take the time.
     """
 
     train: NDArray[np.int64]
     test: NDArray[np.int64]
     seed: int
+    timed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +100,14 @@ class DetectResult:
     losses
         Mean training loss of each epoch, shape (epochs,). None where nothing was trained, or not
         by epochs.
+    seconds
+        Of each image that was timed, as `labelfix.predict.timing.seconds_each` takes them: from
+        its pixels to its boxes. None from detectors that do not say.
     """
 
     boxes: pl.DataFrame
     losses: NDArray[np.float64] | None = None
+    seconds: NDArray[np.float64] | None = None
 
 
 @runtime_checkable
@@ -256,8 +264,8 @@ class FoundBoxes:
         """Write a result."""
         table = io.BytesIO()
         result.boxes.write_parquet(table)
-        losses = None if result.losses is None else result.losses.tolist()
-        file.write(msgspec.msgpack.encode(_Stored(table.getvalue(), losses)))
+        more = (one if one is None else one.tolist() for one in (result.losses, result.seconds))
+        file.write(msgspec.msgpack.encode(_Stored(table.getvalue(), *more)))
 
     def read(self, file: BinaryIO, job: DetectJob) -> DetectResult | None:
         """Read a result; None if it cannot be read."""
@@ -267,11 +275,13 @@ class FoundBoxes:
             boxes = pl.read_parquet(io.BytesIO(stored.boxes))
         except (pl.exceptions.PolarsError, msgspec.DecodeError, OSError):
             return None
-        return DetectResult(boxes, None if stored.losses is None else np.array(stored.losses))
+        more = (one if one is None else np.array(one) for one in (stored.losses, stored.seconds))
+        return DetectResult(boxes, *more)
 
 
 class _Stored(msgspec.Struct, frozen=True):
-    """A result as a file: the boxes as Parquet, and the losses."""
+    """A result as a file: the boxes as Parquet, the losses, and the times."""
 
     boxes: bytes
     losses: list[float] | None
+    seconds: list[float] | None = None

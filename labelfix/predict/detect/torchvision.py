@@ -6,8 +6,10 @@ the losses as torchvision's models compute them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from labelfix.errors import InputError, Problem, require_extra
 from labelfix.images import decode
 from labelfix.predict.detect.models import DetectResult, found, scenes
 from labelfix.predict.models import Inputs
+from labelfix.predict.timing import seconds_each
 
 if TYPE_CHECKING:
     import polars as pl
@@ -179,7 +182,9 @@ class Torchvision:
                 names = ("", *data.class_names)
             else:
                 model, names = self._ready()
-            return DetectResult(self._predict(model, names, data, job.test, progress), losses)
+            boxes = self._predict(model, names, data, job.test, progress)
+        seconds = self._seconds(model, data, job) if job.timed else None
+        return DetectResult(boxes, losses, seconds)
 
     @property
     def _device(self) -> str:
@@ -209,7 +214,8 @@ class Torchvision:
         if self.weights == "DEFAULT":
             known = torchvision.models.get_model_weights(self.constructor).DEFAULT
             try:
-                return dict(known.get_state_dict(progress=False, check_hash=True))
+                with contextlib.redirect_stdout(sys.stderr):  # torch says what it downloads
+                    return dict(known.get_state_dict(progress=False, check_hash=True))
             except OSError as error:  # what urllib raises without a network is one
                 found = f"weights of {self.constructor} that could not be fetched ({error})"
                 fix = f"put {known.url} into {torch.hub.get_dir()}/checkpoints, or name in Python "
@@ -272,6 +278,18 @@ class Torchvision:
             if progress:
                 progress(f"epochs of {self.name}", epoch + 1, training.epochs)
         return losses
+
+    def _seconds(self, model: Any, data: Scenes, job: DetectJob) -> NDArray[np.float64]:
+        """Take the time of single images on one thread of the processor."""
+        here, model = replace(self, device="cpu"), model.to("cpu").eval()
+        pixels = [here._pixels(data, row) for row in job.test[: job.timed]]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                return seconds_each(lambda image: model([image]), pixels)
+        finally:
+            torch.set_num_threads(threads)
 
     def _example(
         self, data: Scenes, row: int, draw: torch.Generator

@@ -25,6 +25,7 @@ from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.patches import imread
 
 from labelfix.boxes import YOLO
+from labelfix.predict.timing import seconds_each
 from labelfix.schema import BOX
 
 if TYPE_CHECKING:
@@ -185,21 +186,27 @@ def losses(results: Path) -> pl.DataFrame:
     return table.select(loss=pl.sum_horizontal("^train/.*loss$"))
 
 
-def predict(model: Any, task: dict[str, Any], folder: Path, tell: Tell) -> pl.DataFrame:
-    """Predict the images of a folder's table; `image` is the row there."""
+def predictor_of(model: Any, task: dict[str, Any], folder: Path, device: str) -> Predictor:
+    """Make what predicts with a model on a device."""
     predictor = Predictor(
         overrides={
             "conf": task["confidence"],
             "iou": task["most_iou"],
             "max_det": task["most_boxes"],
             "imgsz": task["training"]["image_size"],
-            "device": task["device"],
+            "device": device,
             "project": str(folder),
             "save": False,
             "verbose": False,
         }
     )
     predictor.setup_model(model.float().eval(), verbose=False)
+    return predictor
+
+
+def predict(model: Any, task: dict[str, Any], folder: Path, tell: Tell) -> pl.DataFrame:
+    """Predict the images of a folder's table; `image` is the row there."""
+    predictor = predictor_of(model, task, folder, task["device"])
     images = pl.read_parquet(folder / "test.parquet")
     tables, done = [], 0
     for rows in batches(images, task["training"]["batch_size"]):
@@ -214,6 +221,15 @@ def predict(model: Any, task: dict[str, Any], folder: Path, tell: Tell) -> pl.Da
         done += len(rows)
         tell("images predicted", done, images.height)
     return pl.concat(tables)
+
+
+def seconds(model: Any, task: dict[str, Any], folder: Path) -> Any:
+    """Take the time of single images, from pixels to boxes, on one thread of the processor."""
+    paths = pl.read_parquet(folder / "test.parquet")["path"].gather(task["timed"])
+    pixels = [imread(path) for path in paths]
+    predictor = predictor_of(model.cpu(), task, folder, "cpu")
+    torch.set_num_threads(1)  # now: choosing the device sets it
+    return seconds_each(lambda image: predictor([image]), pixels)
 
 
 def batches(images: pl.DataFrame, most: int) -> list[list[int]]:
@@ -253,6 +269,8 @@ def work(folder: Path, tell: Tell) -> None:
     task["device"] = task["device"] or ("0" if torch.cuda.is_available() else "cpu")
     model = train(task, folder, tell) if task["names"] else load(task["weights"])
     predict(model, task, folder, tell).write_parquet(folder / "found.parquet")
+    if task["timed"]:
+        np.save(folder / "seconds.npy", seconds(model, task, folder))
     (folder / "names.json").write_text(json.dumps(names_of(model)), encoding="utf-8")
 
 

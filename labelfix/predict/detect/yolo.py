@@ -207,6 +207,7 @@ class Ultralytics:
             task = asdict(self) | {
                 "weights": file or self._yaml(),
                 "seed": job.seed % 2**31,
+                "timed": np.flatnonzero(np.isin(order, job.test[: job.timed])).tolist(),
                 "names": list(data.class_names) if len(job.train) else None,
             }
             _run(folder, task, progress, offline=True)
@@ -215,6 +216,7 @@ class Ultralytics:
             losses = None
             if len(job.train):
                 losses = pl.read_parquet(folder / "losses.parquet")["loss"].to_numpy()
+            seconds = np.load(folder / "seconds.npy") if job.timed else None
         probs = np.asarray(table["pred_probs"].to_numpy(), np.float32).reshape(-1, len(names))
         boxes = found(
             order[table["image"].to_numpy()],
@@ -224,7 +226,7 @@ class Ultralytics:
             tuple(names),
             probs,
         )
-        return DetectResult(boxes, losses)
+        return DetectResult(boxes, losses, seconds)
 
     def _yaml(self) -> str:
         own = Path(self.weights)

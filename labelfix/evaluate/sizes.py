@@ -1,0 +1,240 @@
+"""What corrections buy over models and image sizes: the metric beside the time an image takes.
+
+Clean labels can let a smaller, faster model do the job. For each model and size the four cells of
+`labelfix.measure_gain`, on the same split and seeds, and the time that the trained network takes
+for one image.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from labelfix.errors import InputError, Problem
+from labelfix.evaluate.gain import measure_gain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from labelfix.evaluate.tables import Gain
+    from labelfix.schema import Dataset
+
+__all__ = ["Sizes", "measure_sizes", "model_at", "models_named"]
+
+EXPECTED = "small-cnn or finetune:ARCHITECTURE; with boxes a detector"
+
+
+@dataclass(frozen=True, eq=False)
+class Sizes:
+    """What `measure_sizes` finds: tables of `labelfix.Gain` with the columns model and size first.
+
+    Parameters
+    ----------
+    cells, effects
+        As those of `Gain`.
+    times
+        A row a model, size and version trained on: median and quartiles of the milliseconds of
+        processor time that an image takes, the median over the seeds, and how many images were
+        timed for each.
+    details, warnings
+        The recipe and what makes the result weaker than it looks, for the record.
+    """
+
+    cells: pl.DataFrame
+    effects: pl.DataFrame
+    times: pl.DataFrame
+    details: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Give all tables by name."""
+        return {"cells": self.cells, "effects": self.effects, "times": self.times}
+
+    def marks(self) -> pl.DataFrame:
+        """Give the main metric on corrected labels beside the time: a row a model and size.
+
+        Columns model, size, metric; for each version trained on VERSION, VERSION_low, VERSION_high
+        and VERSION_ms; and change, change_low and change_high: what training on corrected labels
+        brings, measured by them. The fastest first.
+        """
+        key = ["model", "size"]
+        metric = self.cells["metric"][0]
+        cells = self.cells.filter(metric=metric, tested_on="corrected")
+        marks = self.effects.filter(
+            metric=metric, step="all", effect="training_labels_corrected"
+        ).select(*key, "metric", change="value", change_low="low", change_high="high")
+        for name in ("original", "corrected"):
+            one = cells.filter(trained_on=name).select(
+                *key, pl.col("value").alias(name), pl.col("low", "high").name.prefix(f"{name}_")
+            )
+            time = self.times.filter(trained_on=name).select(*key, pl.col("ms").alias(f"{name}_ms"))
+            for table in (one, time):
+                marks = marks.join(table, on=key, how="left", nulls_equal=True)
+        return marks.sort("corrected_ms", *key, maintain_order=True)
+
+
+def measure_sizes(
+    original: Dataset,
+    corrected: Dataset,
+    models: Sequence[Any],
+    sizes: Sequence[int] = (),
+    seeds: int = 5,
+    *,
+    timed: int = 50,
+    **options: Any,
+) -> Sizes:
+    """Train and test each model at each size on both versions, and take the time of an image.
+
+    Parameters
+    ----------
+    original, corrected, seeds
+        As for `labelfix.measure_gain`.
+    models
+        Names, or objects, as `model_at` takes them.
+    sizes
+        Sides of the images in pixels; none: each model's own.
+    timed
+        Test images that are timed after each training, at least 1: one by one, CPU time of the one
+        thread that the network computes on, after some to warm up. Of a detector from the pixels to
+        the boxes; of a classifier from the image at its size to the answer.
+    options
+        Further ones of `labelfix.measure_gain`. With a store the same call goes on at the training
+        that it reached, and one with more models, sizes or seeds trains only what is new.
+
+    Raises
+    ------
+    InputError
+        Naming every model and size that do not go together, before anything is trained; as
+        `measure_gain`.
+    """
+    if not models or timed < 1:
+        found = "no models" if not models else f"timed {timed}"
+        raise InputError(Problem("sizes", found, "one or more"))
+    chosen: list[tuple[str, int | None, Any]] = []
+    problems: list[Problem] = []
+    for model in models:
+        for size in sizes or (None,):
+            if any((_name(model), size) == (name, at) for name, at, _ in chosen):
+                where = f"model {_name(model)}" + (f" at {size} px" if size else "")
+                problems.append(Problem(where, "this model and size again", "each once"))
+                continue
+            try:
+                chosen.append((_name(model), size, model_at(model, size, original)))
+            except InputError as error:
+                problems += error.problems
+    if problems:
+        raise InputError(problems)
+    gains = [
+        measure_gain(original, corrected, model, seeds, timed=timed, **options)
+        for _, _, model in chosen
+    ]
+    keys = [(name, size) for name, size, _ in chosen]
+    details = {
+        **gains[0].details,
+        "models": [{"name": name, "size": size} for name, size in keys],
+        "parameters": [one.details["parameters"] for one in gains],
+        "timed": timed,
+        "processor": f"{platform.processor() or platform.machine()}, {platform.system()}",
+    }
+    del details["model"]
+    said = dict.fromkeys(text for one in gains for text in one.warnings)
+    return Sizes(
+        _joined(keys, [one.cells for one in gains]),
+        _joined(keys, [one.effects for one in gains]),
+        _joined(keys, [_times(name, one) for (name, _), one in zip(keys, gains, strict=True)]),
+        details,
+        tuple(said),
+    )
+
+
+def models_named(text: str) -> list[str]:
+    """Read models with commas between; a part like `epochs=25` belongs to the model before it.
+
+    Examples
+    --------
+    >>> models_named("yolo11n,epochs=25,yolo11s.yaml")
+    ['yolo11n,epochs=25', 'yolo11s.yaml']
+    """
+    found: list[str] = []
+    for part in text.split(","):
+        if "=" in part and found:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
+
+
+def model_at(model: Any, size: int | None, dataset: Dataset) -> Any:
+    """Make a model that sees images at a size.
+
+    Parameters
+    ----------
+    model
+        With boxes, as `labelfix.predict.detect.names.resolve` takes it; a bare name such as
+        `yolo11n` is the model without weights, `yolo11n.yaml`. Else `small-cnn`,
+        `finetune:ARCHITECTURE`, or an object with a field `size`.
+    size
+        Side in pixels; None: the model's own.
+    dataset
+        What it is to learn from.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or it has no size, or not this one.
+    """
+    if dataset.has_boxes:
+        return _detector_at(model, size)
+    from labelfix.predict.names import resolve
+
+    chosen: Any = resolve(model, dataset)
+    if not is_dataclass(chosen) or "size" not in {one.name for one in fields(chosen)}:
+        found = "a model that looks at no images of a size, or does not say how long it takes"
+        raise InputError(Problem(f"model {chosen.name}", found, EXPECTED))
+    return chosen if size is None else replace(chosen, size=size)  # type: ignore[type-var] # no class
+
+
+def _detector_at(model: Any, size: int | None) -> Any:
+    from labelfix.predict.detect.names import resolve
+
+    if isinstance(model, str):
+        name, comma, settings = model.partition(",")
+        bare = not name.endswith((".yaml", ".pt")) and ":" not in name
+        model = f"{name}.yaml{comma}{settings}" if bare else model
+    chosen: Any = resolve(model)
+    if size is None:
+        return chosen
+    if "ssd" in getattr(chosen, "constructor", ""):
+        expected = "no --sizes, or another detector"
+        raise InputError(Problem(f"model {chosen.name}", "a size of its own", expected))
+    training: Any = getattr(chosen, "training", None)
+    if not hasattr(training, "image_size"):
+        found = "a detector without training.image_size"
+        raise InputError(Problem(f"model {chosen.name}", found, "one that has it"))
+    return replace(chosen, training=replace(training, image_size=size))
+
+
+def _name(model: Any) -> str:
+    return model if isinstance(model, str) else str(model.name)
+
+
+def _times(name: str, gain: Gain) -> pl.DataFrame:
+    """Give the times of one model: the median over the seeds."""
+    if gain.times is None:
+        expected = "one that gives `seconds` where `job.timed` asks for them"
+        raise InputError(Problem(f"model {name}", "a model that takes no time", expected))
+    return gain.times.group_by("trained_on", maintain_order=True).agg(
+        pl.col("ms", "ms_low", "ms_high").median(), pl.col("images").max()
+    )
+
+
+def _joined(keys: Sequence[tuple[str, int | None]], tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put tables below each other, with the model and size of each in front."""
+    parts = [
+        table.select(pl.lit(name).alias("model"), pl.lit(size, pl.Int64).alias("size"), pl.all())
+        for (name, size), table in zip(keys, tables, strict=True)
+    ]
+    return pl.concat(parts, how="vertical_relaxed")
