@@ -380,7 +380,7 @@ else:
 def killed(what: str, path: Path, rows: Path, last: int) -> bool:
     """Apply in place, or undo, in a process that is killed at a write; False if it ended before."""
     words = [sys.executable, "-c", KILLED, what, str(path), str(rows), str(last)]
-    return subprocess.run(words, check=False, capture_output=True).returncode < 0
+    return subprocess.run(words, check=False, capture_output=True, timeout=120).returncode < 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
@@ -955,7 +955,7 @@ def test_the_diff_is_one_that_patch_understands(lines: list[str], data: st.DataO
         diff = "\n".join(_diff("f", old_text.encode(), new_text.encode())) + "\n"
         if old_text == new_text:
             return
-        subprocess.run(["patch", "-s", str(file)], input=diff, text=True, check=True)
+        subprocess.run(["patch", "-s", str(file)], input=diff, text=True, check=True, timeout=60)
         assert file.read_text() == new_text if file.exists() else not new_text
 
 

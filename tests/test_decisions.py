@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -477,6 +478,9 @@ def test_processes_that_write_at_once_lose_and_tear_nothing(tmp_path: Path) -> N
         )
         for who in ("ann", "bob", "carl")
     ]
+    watches = [threading.Timer(120, one.kill) for one in writers]
+    for watch in watches:
+        watch.start()
     for one in writers:
         assert one.stdout is not None
         assert one.stdout.readline() == "ready\n"
@@ -485,7 +489,9 @@ def test_processes_that_write_at_once_lose_and_tear_nothing(tmp_path: Path) -> N
         one.stdin.write("\n")
         one.stdin.flush()
     for one in writers:
-        one.communicate()
+        one.communicate(timeout=120)
+    for watch in watches:
+        watch.cancel()
     assert [one.returncode for one in writers] == [0, 0, 0]
     replay = read_log(path)
     assert len(replay.decisions) == 3 * (300 + 25)

@@ -32,6 +32,8 @@ sync_api = pytest.importorskip("playwright.sync_api")
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 30
+"""Seconds that anything may take on a busy machine; then the test fails."""
 SHOWN = "performance.getEntriesByName('labelfix:shown').length"
 
 
@@ -89,7 +91,7 @@ def serve() -> Iterator[Callable[..., Server]]:
         app = create_app(open_run(run), asked, port)
         config = uvicorn.Config(app, log_level="error", ws="none", lifespan="off")
         server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         running.append((server, thread))
         return Server(run, f"http://127.0.0.1:{port}/{asked.token}/")
@@ -97,14 +99,15 @@ def serve() -> Iterator[Callable[..., Server]]:
     yield start
     for server, thread in running:
         server.should_exit = server.force_exit = True
-        thread.join()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
 
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Open pages that share one browser profile; what goes wrong in them fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 720})
-    context.set_default_timeout(8000)
+    context.set_default_timeout(1000 * PATIENCE)
     errors: list[str] = []
 
     def open_page(address: str) -> Page:
@@ -128,7 +131,7 @@ def shown(page: Page) -> str:
     return page.locator(".path").inner_text()
 
 
-def until(page: Page, expression: str, seconds: float = 8) -> None:
+def until(page: Page, expression: str, seconds: float = PATIENCE) -> None:
     """Wait for something in the page. Playwright's own way would need the policy bent for it."""
     end = time.monotonic() + seconds
     while not page.evaluate(expression):
@@ -297,6 +300,20 @@ def test_any_of_a_thousand_classes_is_a_few_letters_away(
     arrive(page, queue_of(class_run)["item_id"][1])
     saved(page)
     assert next(iter(server.verdicts().values())).label == "class number 990"
+
+
+def test_keys_work_at_once_after_a_dialog_was_left(
+    serve: Callable[..., Server], visit: Callable[..., Page], class_run: Path
+) -> None:
+    server = serve(class_run)
+    page = visit(server.address)
+    for opens, decides in (("/", "k"), ("?", "Enter")):
+        page.keyboard.press(opens)
+        page.locator("dialog[open]").wait_for()
+        page.keyboard.press("Escape")
+        press(page, decides)
+    saved(page)
+    assert [event.action for event in server.events] == ["keep", "accept"]
 
 
 def test_a_held_key_decides_once_and_nothing_unseen_is_decided(
@@ -587,14 +604,17 @@ def start_process(run: Path, port: int) -> tuple[subprocess.Popen[str], str]:
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert process.stdout is not None
+    watch = threading.Timer(PATIENCE, process.kill)
+    watch.start()
     address = re.search(r"http\S+", process.stdout.readline())
+    watch.cancel()
     assert address is not None
     return process, address[0]
 
 
 def end(process: subprocess.Popen[str]) -> None:
     process.kill()
-    process.communicate()
+    process.communicate(timeout=PATIENCE)
 
 
 def test_a_killed_server_loses_nothing(visit: Callable[..., Page], class_run: Path) -> None:
