@@ -30,7 +30,8 @@ LARGEST = 4096
 """Longest side of a picture in pixels: more than a screen has."""
 
 _LOSSLESS = 256
-"""Pictures up to this many pixels wide and high are sent as PNG: there every pixel is seen."""
+"""Images up to this many pixels wide and high that were not scaled are sent as PNG: there every
+pixel is seen. Of larger images, a JPEG takes a quarter of the bytes and half of the time."""
 
 _SIDES = (512, 1024, 2048)
 """Longest sides at which images are decoded for parts of them: few, so that they are shared."""
@@ -142,7 +143,7 @@ class Pictures:
             If there is no such image inside the dataset, or it cannot be decoded.
         """
         size = max(1, min(size, LARGEST))
-        return self._encoded.get((row, size), lambda: _encode(self._small(row, size)))
+        return self._encoded.get((row, size), lambda: _encode(self._small(row, size), size))
 
     def crop(self, row: int, box: Box, size: int) -> Picture:
         """Give the part of an image within a box, its longest side `size` pixels at most.
@@ -162,7 +163,9 @@ class Pictures:
             As `scaled`, and if there is nothing in the box.
         """
         size = max(1, min(size, LARGEST))
-        return self._encoded.get((row, box, size), lambda: _encode(self._part(row, box, size)))
+        return self._encoded.get(
+            (row, box, size), lambda: _encode(self._part(row, box, size), size)
+        )
 
     def size(self, row: int) -> tuple[int, int]:
         """Give the width and height of an image as it is shown.
@@ -261,9 +264,10 @@ def _bytes_of(image: Image.Image) -> int:
     return image.width * image.height * len(image.getbands())
 
 
-def _encode(image: Image.Image) -> Picture:
+def _encode(image: Image.Image, size: int) -> Picture:
+    """Encode what was asked for at a size: one that is smaller was not scaled."""
     file = io.BytesIO()
-    if max(image.size) <= _LOSSLESS:
+    if max(image.size) <= _LOSSLESS and max(image.size) < size:
         image.save(file, "PNG", compress_level=1)
         return Picture(file.getvalue(), "image/png")
     image.save(file, "JPEG", quality=90)
