@@ -13,7 +13,7 @@ from scipy.stats import beta
 from labelfix.cli import main
 from labelfix.decisions import Mark, Replay, State, decide, new_decision, read_log
 from labelfix.review.order import Adaptive
-from labelfix.review.queue import Queue, Settings, Shown
+from labelfix.review.queue import Queue, Settings, Shown, open_queue
 from labelfix.review.status import estimate_errors, status
 from labelfix.run import open_run
 
@@ -271,6 +271,8 @@ def test_status_on_the_command_line(run: Path, capsys: pytest.CaptureFixture[str
     assert "Decided 2 of 60 issues, 58 left" in told
     assert "ann and bob agree in 0 of 1" in told
     assert "not justified" in told
+    expected = status(open_queue(open_run(run))).expected
+    assert f"corrected by the audit: about {expected:,.0f} errors in the whole set" in told
     assert main(["status", str(run), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["conflicts"] == 1
     assert main(["status", str(run), "--format", "csv"]) == 2
@@ -309,3 +311,41 @@ def test_a_torn_line_is_reported_and_a_broken_one_refused(
         assert main([command, str(run)]) == 2
         assert f"{path}:1: found no event" in capsys.readouterr().err
     assert path.read_bytes() == b"{}\n" + whole
+
+
+# Errors to expect
+
+
+def claimed_issues(count: int, shift: float) -> tuple[pl.DataFrame, NDArray[np.bool_]]:
+    """Issues whose probabilities are right but for the number of errors, and what is wrong."""
+    draw = np.random.default_rng(5)
+    odds = np.sort(draw.normal(-2.5, 2, count))[::-1]
+    claimed = pl.Series("error_probability", 1 / (1 + np.exp(-odds)))
+    wrong = draw.random(count) < 1 / (1 + np.exp(-odds - shift))
+    return some_issues(count).with_columns(claimed), wrong
+
+
+@pytest.mark.parametrize("shift", [-1.0, 1.0])
+def test_the_audit_corrects_how_many_errors_are_expected(shift: float) -> None:
+    issues, wrong = claimed_issues(1500, shift)
+    queue = Queue(issues, Replay(), Settings(audit_least=150))
+    before = status(queue).expected
+    assert before == pytest.approx(issues["error_probability"].sum(), abs=0.1)
+    for row in queue.audit_rows[:150]:
+        say(queue, int(row), "accept" if wrong[row] else "keep")
+    after = status(queue).expected
+    assert after is not None
+    assert before is not None
+    assert abs(after - wrong.sum()) < abs(before - wrong.sum()) / 2
+
+
+def test_all_decided_leaves_nothing_to_expect_but_what_was_found() -> None:
+    issues, wrong = claimed_issues(30, 0)
+    queue = Queue(issues, Replay(), Settings())
+    for row in range(30):
+        say(queue, row, "accept" if wrong[row] else "keep")
+    assert status(queue).expected == wrong.sum()
+
+
+def test_issues_without_probabilities_have_no_expectation() -> None:
+    assert status(a_queue(10)).expected is None

@@ -219,7 +219,17 @@ def _lines(found: Status) -> list[str]:
         f"at, {estimate.wrong:,} wrong.",
         f"Errors in the whole set: {errors}; still left: {left} "
         f"({estimate.confidence:.0%} confidence).",
+        *_expected(found),
         f"Stopping is {'' if found.may_stop else 'not '}justified: {found.why}.",
+    ]
+
+
+def _expected(found: Status) -> list[str]:
+    if found.expected is None:
+        return []
+    return [
+        f"By the error probabilities, corrected by the audit: about {found.expected:,.0f} errors "
+        "in the whole set."
     ]
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from labelfix.decisions import agree
 from labelfix.decisions.replay import SAME_BOX, overlap
 from labelfix.review.queue import FLAGGED, KEPT, SKIPPED, UNSEEN, WRONG
+from labelfix.score.calibration import recalibrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
     from labelfix.decisions import Replay, Verdict
     from labelfix.review.queue import Queue
 
-__all__ = ["Agreement", "Estimate", "KindStatus", "Status", "estimate_errors", "status"]
+__all__ = [
+    "Agreement",
+    "Estimate",
+    "KindStatus",
+    "Status",
+    "estimate_errors",
+    "expected_errors",
+    "status",
+]
 
 
 class KindStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +120,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         Agreement of each reviewer with themselves, from blind repeats.
     estimate
         From the audit slice.
+    expected
+        Errors in the whole set, found or not, as `expected_errors` has it.
     may_stop, why
         Whether stopping is justified, and why.
     """
@@ -129,6 +140,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     between: tuple[Agreement, ...]
     within: tuple[Agreement, ...]
     estimate: Estimate
+    expected: float | None
     may_stop: bool
     why: str
 
@@ -178,6 +190,7 @@ def status(queue: Queue, same_box: float = SAME_BOX) -> Status:
         between=tuple(_between(replay, same_box)),
         within=tuple(_within(replay, same_box)),
         estimate=estimate,
+        expected=expected_errors(queue),
         may_stop=may_stop,
         why=why,
     )
@@ -199,9 +212,7 @@ def estimate_errors(queue: Queue) -> Estimate:
         Of the run, with its log.
     """
     state, settings = queue.state, queue.settings
-    rows = queue.audit_rows
-    unseen = np.flatnonzero(state[rows] == UNSEEN)
-    audited = rows[: unseen[0]] if len(unseen) else rows
+    rows, audited = queue.audit_rows, _audited(queue)
     beyond = _beyond(queue.suspicion, state)
     sample = state[audited[beyond[audited]]]
     wrong, unsettled = _count(sample == WRONG), _count((sample == SKIPPED) | (sample == FLAGGED))
@@ -224,6 +235,40 @@ def estimate_errors(queue: Queue) -> Estimate:
         errors=(found + left[0], found + left[1]),
         confidence=settings.confidence,
     )
+
+
+def expected_errors(queue: Queue) -> float | None:
+    """Say how many errors to expect in the whole set, found or not.
+
+    Those found, and of what is not decided the sum of the error probabilities, corrected by what
+    was decided of the audit slice: see `labelfix.score.calibration.recalibrate`. A better guess
+    than the interval's middle while little was audited, if the probabilities can be trusted; the
+    interval of `estimate_errors` rests on no model.
+
+    Parameters
+    ----------
+    queue
+        Of the run, with its log.
+
+    Returns
+    -------
+    float or None
+        None where the issues have no `error_probability`: those of boxes.
+    """
+    if "error_probability" not in queue.table.columns:
+        return None
+    state, audited = queue.state, _audited(queue)
+    settled = audited[state[audited] >= KEPT]
+    claimed = queue.table["error_probability"].to_numpy()
+    corrected = recalibrate(claimed, settled, state[settled] == WRONG)
+    return round(_count(state == WRONG) + float(corrected[state < KEPT].sum()), 1)
+
+
+def _audited(queue: Queue) -> NDArray[np.int64]:
+    """Rows of the audit slice that were looked at, as far as its order has no gap."""
+    rows = queue.audit_rows
+    unseen = np.flatnonzero(queue.state[rows] == UNSEEN)
+    return rows[: unseen[0]] if len(unseen) else rows
 
 
 def _beyond(suspicion: NDArray[np.float64], state: NDArray[np.int8]) -> NDArray[np.bool_]:
