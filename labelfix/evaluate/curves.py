@@ -39,9 +39,12 @@ YARDSTICKS = ("corrected", "stage")
 """Versions of the test labels: the corrected ones, and those of the stage itself."""
 
 FLUCTUATION = (
-    "Standard deviation of the relative change of the mean training loss from one epoch to the "
-    "next, over the second half of the epochs."
+    "Standard deviation of the mean training loss around its smooth course (from second "
+    "differences), over the second half of the epochs, as a share of the first epoch's loss."
 )
+
+LEAST_EPOCHS = 6
+"""Fewer say nothing of a course: two second differences in the second half."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,12 +198,14 @@ def first(order: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
 
 
 def fluctuation(losses: NDArray[np.floating[Any]]) -> float:
-    """Say how unsteady a curve of training losses is.
+    """Say how far a training loss strays from its own smooth course.
 
-    The standard deviation of the relative change from one epoch to the next, over the second half
-    of the epochs: 0 for a loss that falls by the same share each time. The idea is from a talk on
-    re-annotating a hand-detection set stage by stage, which saw smoother loss curves with cleaner
-    labels; the definition is ours.
+    The standard deviation around it, as second differences estimate it (Gasser, Sroka and
+    Jennen-Steinmetz 1986), over the second half of the epochs, as a share of the first epoch's
+    loss. A loss that falls along a straight line has none. Steps themselves, or their ratios, would
+    not do: they differ where the loss levels off. The idea is from a talk on re-annotating a
+    hand-detection set stage by stage, which saw smoother curves with cleaner labels; the definition
+    is ours.
 
     Parameters
     ----------
@@ -209,19 +214,20 @@ def fluctuation(losses: NDArray[np.floating[Any]]) -> float:
 
     Returns
     -------
-    NaN for fewer than 4 epochs, and where a loss is 0 or no number.
+    NaN for fewer than 6 epochs, where a loss is no number, and where the first one is not above 0.
 
     Examples
     --------
-    >>> fluctuation(np.array([8.0, 4.0, 2.0, 1.0, 0.5, 0.25]))
+    >>> fluctuation(np.array([8.0, 7.0, 6.0, 5.0, 4.0, 3.0]))
     0.0
-    >>> round(fluctuation(np.array([8.0, 4.0, 2.0, 1.0, 2.0, 1.0])), 3)
-    0.707
+    >>> round(fluctuation(np.array([8.0, 7.0, 6.0, 5.0, 4.4, 3.0])), 3)
+    0.032
     """
-    half = np.asarray(losses, float)[max(len(losses) // 2 - 1, 0) :]
-    if len(losses) < 4 or not (half > 0).all() or not np.isfinite(half).all():
+    values = np.asarray(losses, np.float64)
+    if len(values) < LEAST_EPOCHS or not np.isfinite(values).all() or not values[0] > 0:
         return float("nan")
-    return float((half[1:] / half[:-1]).std())
+    residual = np.diff(values[len(values) // 2 - 1 :], 2) / np.sqrt(6)
+    return float(np.sqrt(np.mean(residual**2)) / values[0])
 
 
 def fluctuations(losses: pl.DataFrame) -> pl.DataFrame:
@@ -371,5 +377,5 @@ def _about(losses: pl.DataFrame, details: Mapping[str, Any]) -> str:
     if losses.is_empty():
         return f"None: {details['model']} does not learn in epochs."
     if losses["fluctuation"].null_count() == losses.height:
-        return f"None: {details['model']} learns in fewer than 4 epochs."
+        return f"None: {details['model']} learns in fewer than {LEAST_EPOCHS} epochs."
     return FLUCTUATION

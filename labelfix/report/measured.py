@@ -250,8 +250,8 @@ def stages_section(
     blocks.append(_by_share(counts, lambda row: f"{row['left']:,}", "Errors left"))
     unsteady = None if losses is None else fluctuations(losses)
     if unsteady is not None and unsteady.height:
-        title = "Fluctuation of the training loss, from one epoch to the next"
-        blocks.append(_by_share(unsteady, lambda row: f"{row['fluctuation']:.3f}", title))
+        title = "Fluctuation of the training loss, as a share of the first epoch's loss"
+        blocks.append(_by_share(unsteady, lambda row: f"{row['fluctuation']:.2g}", title))
     return Section("The metric while labels are cleaned", blocks)
 
 
