@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "MOST_LINES",
     "InputError",
     "LabelfixError",
     "LabelfixWarning",

@@ -340,5 +340,5 @@ def _leak(pair: tuple[int, int], dataset: Dataset, part: NDArray[np.int8]) -> Pr
     return Problem(
         f"item {names[row]}",
         f"in {PARTS[part[row]]}, and its copy or companion {names[twin]} in training",
-        fix="split anew, remove it, or force it",
+        fix="split anew, remove it, or force it (--force)",
     )

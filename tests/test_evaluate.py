@@ -107,6 +107,39 @@ def test_a_run_with_decisions_is_both_versions(
     assert "is the model under test" in capsys.readouterr().err
 
 
+def test_who_made_the_corrected_version_is_known_of_a_file_too(
+    tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy, clean = tables
+    decided(noisy, clean, tmp_path / "run")
+    assert main(["apply", str(tmp_path / "run"), "--to", str(tmp_path / "applied")]) == 0
+    call = [
+        "evaluate",
+        "--original",
+        str(noisy),
+        "--corrected",
+        str(tmp_path / "applied/noisy.csv"),
+    ]
+    call += [*ARGUMENTS[:-1], "--allow-removed", "--out", str(tmp_path / "out")]
+    capsys.readouterr()
+    assert main(call) == 0
+    assert "is the model under test" in capsys.readouterr().err
+
+
+def test_every_item_that_a_version_lacks_is_listed(
+    tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy, clean = tables
+    pl.read_csv(clean).head(100).write_csv(tmp_path / "short.csv")
+    call = ["--original", str(noisy), "--corrected", str(tmp_path / "short.csv"), *ARGUMENTS]
+    for command in ("evaluate", "stages", "simulate"):
+        assert main([command, *call, "--out", str(tmp_path / "out")]) == 2
+        told = capsys.readouterr().err
+        assert all(f"k{n}" in told for n in range(100, 240))
+        assert "--allow-removed" in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_evaluated_is_said(
     tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -334,3 +334,18 @@ def test_a_class_map_for_what_has_no_predicted_boxes_is_refused(
     for one in (call, ["slice", str(class_run)]):
         assert main([*one, "--class-map", "a=b"]) == 2
         assert "--class-map" in capsys.readouterr().err
+
+
+def test_classes_in_another_order_are_suspected(
+    tmp_path: Path, paint: Paint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k in range(20):
+        paint(tmp_path / "in" / ("cat" if k % 2 else "dog") / f"cam{k % 3}_{k}.png", k)
+    np.save(tmp_path / "model.npy", np.repeat([1, 0], 10))  # the dataset's are cat, dog
+    call = ["slice", str(tmp_path / "in"), "--predictions", str(tmp_path / "model.npy")]
+    call += ["--template", "{label}/{camera}_{}.png", "--by", "camera"]
+    assert main(call) == 0
+    assert "its classes may be in another order" in capsys.readouterr().err
+    np.save(tmp_path / "model.npy", np.repeat([0, 1], 10))
+    assert main(call) == 0
+    assert capsys.readouterr().err == ""

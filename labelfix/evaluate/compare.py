@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
     from labelfix.progress import Progress
 
-__all__ = ["DROPS", "Comparison", "Drop", "LabelSets", "compare_models", "error_kinds"]
+__all__ = [
+    "DROPS",
+    "Comparison",
+    "Drop",
+    "LabelSets",
+    "compare_models",
+    "error_kinds",
+    "in_another_order",
+]
 
 Drop = Literal["mislabeled", "multi_label", "none_of_the_classes", "all"]
 DROPS: tuple[Drop, ...] = (*CLASS_KINDS, "all")
@@ -315,34 +323,46 @@ def _refuse_misfits(
 
 
 def _refuse_other_orders(tops: Mapping[str, NDArray[np.integer]], original: LabelSets) -> None:
-    """Find models whose answers stand for other classes than their numbers say.
+    labels = original.single
+    classes = 1 + max(labels.max(), *(int(top[:, 0].max()) for top in tops.values()))
+    expected = "classes in the order of the labels"
+    fix = "reorder its classes, or allow any_class_order (--any-class-order)"
+    problems = [
+        Problem(f"predictions {name}", told, expected, fix)
+        for name, top in tops.items()
+        if (told := in_another_order(top[:, 0], labels, classes))
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def in_another_order(
+    answers: NDArray[np.integer], labels: NDArray[np.integer], classes: int
+) -> str | None:
+    """Say so if answers stand for other classes than their numbers say.
 
     Each answer is renamed to the label that it goes with most often. With ten items a class, no
     honest model gains much by that; one whose classes are permuted gains everything.
+
+    Examples
+    --------
+    >>> labels = np.arange(40) % 2
+    >>> in_another_order(1 - labels, labels, 2)
+    'answers that are right 0.0% of the time as they are, and 100.0% with the classes renamed'
     """
-    labels = original.single
-    classes = 1 + max(labels.max(), *(int(top[:, 0].max()) for top in tops.values()))
-    if original.n < 10 * classes:
-        return
-    problems = []
-    for name, top in tops.items():
-        answer = top[:, 0].astype(np.int64).clip(0)
-        pairs, times = np.unique(answer * classes + labels, return_counts=True)
-        most = np.zeros(classes, np.int64)
-        np.maximum.at(most, pairs // classes, times)
-        as_is, renamed = float((answer == labels).mean()), most.sum() / len(labels)
-        if renamed > 2 * as_is and renamed - as_is > 0.2:
-            problems.append(
-                Problem(
-                    f"predictions {name}",
-                    f"answers that are right {as_is:.1%} of the time as they are, and "
-                    f"{renamed:.1%} with the classes renamed",
-                    "classes in the order of the labels",
-                    "reorder its classes, or allow any_class_order (--any-class-order)",
-                )
-            )
-    if problems:
-        raise InputError(problems)
+    if len(labels) < 10 * classes:
+        return None
+    answer = answers.astype(np.int64).clip(0)
+    pairs, times = np.unique(answer * classes + labels, return_counts=True)
+    most = np.zeros(classes, np.int64)
+    np.maximum.at(most, pairs // classes, times)
+    as_is, renamed = float((answer == labels).mean()), most.sum() / len(labels)
+    if renamed <= 2 * as_is or renamed - as_is <= 0.2:
+        return None
+    return (
+        f"answers that are right {as_is:.1%} of the time as they are, and {renamed:.1%} with the "
+        "classes renamed"
+    )
 
 
 def _shown(

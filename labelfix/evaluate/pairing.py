@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, Problem
+from labelfix.errors import MOST_LINES, InputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,10 +166,14 @@ def _unmatched(
 
 
 def lacking(version: str, ids: pl.Series) -> Problem:
-    """Say which items a version lacks, twenty by name."""
-    shown: Sequence[str] = ids.head(20).to_list()
-    more = f" and {len(ids) - 20:,} more" if len(ids) > 20 else ""
-    fix = "allow removed items, if a reviewer took them out" if version == "corrected" else ""
+    """Say which items a version lacks, by name."""
+    shown: Sequence[str] = ids.head(MOST_LINES).to_list()
+    more = f" and {len(ids) - MOST_LINES:,} more" if len(ids) > MOST_LINES else ""
+    fix = (
+        "allow removed items (--allow-removed), if a reviewer took them out"
+        if version == "corrected"
+        else ""
+    )
     return Problem(
         f"the {version} version",
         f"no item {', '.join(shown)}{more}",

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import MOST_LINES, InputError, LabelfixWarning, Problem
 from labelfix.evaluate.compare import LabelSets
 from labelfix.formats.table import ID_NAMES, label_candidates
 from labelfix.formats.tablefile import is_table, open_table
@@ -465,7 +465,11 @@ def _places(mine: pl.Series | None, base: pl.Series | None, rows: int, n: int, w
     missing = base.filter(found.is_null())
     foreign = mine.filter(~mine.is_in(base.implode()))
     problems = [
-        Problem(where, f"{what} {len(ids):,} ids: {_some(ids)}", f"the {n:,} items of the labels")
+        Problem(
+            where,
+            f"{what} {len(ids):,} ids: {_some(ids, MOST_LINES)}",
+            f"the {n:,} items of the labels",
+        )
         for what, ids in (("no row for", missing), ("rows for unknown", foreign))
         if len(ids)
     ]
@@ -474,9 +478,9 @@ def _places(mine: pl.Series | None, base: pl.Series | None, rows: int, n: int, w
     return found.to_numpy()
 
 
-def _some(ids: pl.Series) -> str:
-    shown = ", ".join(repr(one) for one in ids[:_SHOWN])
-    return shown + (f" and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else "")
+def _some(ids: pl.Series, most: int = _SHOWN) -> str:
+    shown = ", ".join(repr(one) for one in ids[:most])
+    return shown + (f" and {len(ids) - most:,} more" if len(ids) > most else "")
 
 
 def _ordered_version(version: _Version, base: pl.Series | None, n: int) -> _Version:

@@ -265,12 +265,14 @@ def _refuse_reading(options: GainOptions) -> None:
 
 
 def _who_suggested(corrected: Path) -> tuple[str, ...]:
-    """Name the models of the run whose decisions made a folder, if that is known."""
+    """Name the models of the run whose decisions made a folder, or the file's folder, if known."""
     from labelfix.apply.record import APPLIED, read_record
 
-    if not (corrected / APPLIED).is_file():
+    folders = [corrected, *corrected.absolute().parents]  # a file lies in the folder, or below
+    folder = next((one for one in folders if (one / APPLIED).is_file()), None)
+    if folder is None:
         return ()
-    made_by = read_record(corrected).run
+    made_by = read_record(folder).run
     try:
         return () if made_by is None else tuple(one.name for one in open_run(made_by).info.models)
     except RunError:  # the run went away since

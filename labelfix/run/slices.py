@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from labelfix.decisions import read_log
-from labelfix.errors import InputError, Problem
+from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.evaluate.compare import in_another_order
 from labelfix.evaluate.slices import box_facts, slice_map, slice_rates
 from labelfix.evaluate.versions import answers_for
 from labelfix.formats.detections import read_box_predictions
@@ -119,7 +121,11 @@ def _wrong_answers(
     id: str | None,  # noqa: A002 # as in `answers_for`
 ) -> NDArray[np.bool_]:
     """Say of each item of `kept`, a part of `dataset`, whether it is answered wrongly."""
-    wrong = answers_for(dataset, predictions, id)[:, 0] != dataset.labels
+    answers = answers_for(dataset, predictions, id)[:, 0]
+    if told := in_another_order(answers, dataset.labels, len(dataset.class_names)):
+        text = f"{predictions}: {told}: its classes may be in another order than the dataset's"
+        warnings.warn(text, LabelfixWarning, stacklevel=3)
+    wrong = answers != dataset.labels
     rows = dataset.items["item_id"].is_in(kept.items["item_id"].implode())
     found: NDArray[np.bool_] = wrong[rows.to_numpy()]
     return found

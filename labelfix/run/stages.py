@@ -114,6 +114,7 @@ def simulate(
     out = Path(out)
     check_out(out, f"{SIMULATION}.json")
     original, truth, _ = read_versions(options, progress)
+    _refuse_early(original, truth, options, progress)
     play = _play_boxes if original.has_boxes and truth.has_boxes else _play_labels
     found = play(original, truth, queue_model or options.model, options, out, progress)(
         decisions,
@@ -130,6 +131,26 @@ def simulate(
     )
     _write(found, out, SIMULATION, options, command)
     return found
+
+
+def _refuse_early(
+    original: Dataset, truth: Dataset, options: GainOptions, progress: Progress | None
+) -> None:
+    """Refuse what the measure would refuse, before the queues take their trainings.
+
+    Raises
+    ------
+    InputError
+        If the versions do not describe the same items, or a given split leaks.
+    """
+    from labelfix.evaluate.boxpairing import pair_boxes
+    from labelfix.evaluate.pairing import pair_versions
+
+    pair = pair_boxes if original.has_boxes and truth.has_boxes else pair_versions
+    pair(original, truth, allow_removed=options.allow_removed)
+    if options.given is not None:
+        split = split_of(options, original)
+        split.draw(original, split.units(original, progress), options.seed)
 
 
 def _orders(run: Run) -> dict[str, Iterable[str]]:
