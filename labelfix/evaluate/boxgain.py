@@ -7,6 +7,7 @@ original and corrected boxes of the test images: COCO's twelve numbers, and each
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,13 +16,12 @@ import polars as pl
 from labelfix.errors import LabelfixWarning
 from labelfix.evaluate.boximages import image_tables
 from labelfix.evaluate.boxpairing import pair_boxes
-from labelfix.evaluate.boxscoring import BoxScores, check_test_boxes, train_detectors
+from labelfix.evaluate.boxplan import make_box_plan
+from labelfix.evaluate.boxscoring import BoxScores, check_test_boxes
 from labelfix.evaluate.detection import TWELVE
-from labelfix.evaluate.gain import draw_parts, seeds_of
-from labelfix.evaluate.pairing import flattering
 from labelfix.evaluate.statistics import redraw
 from labelfix.evaluate.tables import BEFORE, Gain, Layout, gain_tables, movement_table, time_table
-from labelfix.splits import PARTS, TEST
+from labelfix.splits import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from labelfix.schema import Dataset
     from labelfix.splits import Split
 
-__all__ = ["box_warnings", "measure_box_gain"]
+__all__ = ["measure_box_gain"]
 
 
 def measure_box_gain(
@@ -56,23 +56,16 @@ def measure_box_gain(
     progress: Progress | None,
 ) -> Gain:
     """Do what `labelfix.measure_gain` does, for boxes; parameters and errors as there."""
-    from labelfix.predict import default_cache
-    from labelfix.predict.detect.names import resolve
-    from labelfix.predict.models import describe
-
     pair = pair_boxes(original, corrected, allow_removed=allow_removed)
-    chosen = resolve(detector)
-    units, parts = draw_parts(pair.original, split, seeds, resplit=resplit, progress=progress)
-    versions = pair.versions()
+    plan = make_box_plan(pair, detector, seeds, split, resplit=resplit, progress=progress)
+    versions, units, parts = pair.versions(), plan.units, plan.parts
     check_test_boxes(versions, parts)
-    said = box_warnings(pair, parts, chosen.name, suggested_by)
+    said = plan.warnings(suggested_by)
     for text in said:
         warnings.warn(text, LabelfixWarning, stacklevel=3)
-    folder = None if cache is False else (cache or default_cache())
-    options: dict[str, Any] = {"jobs": jobs, "store": store, "cache": folder, "progress": progress}
+    options: dict[str, Any] = {"jobs": jobs, "store": store, "cache": cache, "progress": progress}
     options["timed"] = timed
-    seeds_used = seeds_of(split, seeds)
-    found = train_detectors(versions, chosen, parts, seeds_used, **options)
+    found = plan.train(versions, **options)
     scores = BoxScores.of(found, versions, parts, units)
     drawn = redraw(
         scores.redrawn,
@@ -89,7 +82,7 @@ def measure_box_gain(
     if resplit:
         first = np.repeat(parts[:1], seeds, axis=0)
         before = {BEFORE: versions[BEFORE]}
-        again = train_detectors(before, chosen, first, seeds_used, **options)
+        again = replace(plan, parts=first).train(before, **options)
         alone = BoxScores.of(again, before, first, units).by_seed(np.ones((1, scores.n_units)))[0]
         ends = alone[0, 0, :, 0], by_seed[0, 0, :, 0], by_seed[1, 1, :, 0]
         movement = movement_table(*ends, level)
@@ -105,34 +98,14 @@ def measure_box_gain(
         detections=detections,
         times=time_table({k: [one.seconds for one in trained] for k, trained in found.items()}),
         details={
-            "model": chosen.name,
-            "parameters": describe(chosen),
-            "seeds": seeds,
-            "split": describe(split),
-            "resplit": resplit,
-            "items": len(pair.original),
-            "units": scores.n_units,
+            **plan.details,
             "tested": int(scores.tested["original"].any(axis=0).sum()),
             "seeds_differ": bool((by_seed != by_seed[:, :, :1]).any()),
-            "class_names": list(pair.original.class_names),
-            "fingerprint": pair.original.fingerprint,
             "draws": draws,
             "level": level,
         },
         warnings=said,
     )
-
-
-def box_warnings(
-    pair: BoxPair, parts: NDArray[np.int8], name: str, suggested_by: Sequence[str]
-) -> tuple[str, ...]:
-    """Say what makes a result on two versions of the boxes weaker than it looks."""
-    said = []
-    if not pair.changed[(parts == TEST).any(axis=0)].any():
-        said.append("no test image was corrected: nothing can be said of the test boxes")
-    if name in suggested_by:
-        said.append(flattering(name, "boxes"))
-    return tuple(said)
 
 
 def _layout(pair: BoxPair, scores: BoxScores) -> Layout:

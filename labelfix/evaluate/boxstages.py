@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.evaluate.boxgain import box_warnings
 from labelfix.evaluate.boxpairing import BoxErrors, BoxVersion, in_order
-from labelfix.evaluate.boxscoring import BoxScores, boxes_in, check_test_boxes, train_detectors
+from labelfix.evaluate.boxplan import make_box_plan
+from labelfix.evaluate.boxscoring import BoxScores, boxes_in, check_test_boxes
 from labelfix.evaluate.curves import (
     YARDSTICKS,
     Stage,
@@ -24,7 +24,6 @@ from labelfix.evaluate.curves import (
     rows_in_order,
 )
 from labelfix.evaluate.detection import TWELVE
-from labelfix.evaluate.gain import draw_parts, seeds_of
 from labelfix.schema import BOX
 from labelfix.splits import TEST, TRAIN, Split
 
@@ -141,30 +140,21 @@ def measured_boxes(
     details
         For the record; `same` among them.
     """
-    from labelfix.predict import default_cache
-    from labelfix.predict.detect.names import resolve
     from labelfix.predict.models import describe
 
-    chosen = resolve(detector)
-    units, parts = draw_parts(pair.original, split, seeds, resplit=resplit, progress=progress)
+    plan = make_box_plan(pair, detector, seeds, split, resplit=resplit, progress=progress)
+    parts, corrected = plan.parts, pair.versions()["corrected"]
     versions = {str(one): one for one in distinct(stages).values()}
-    corrected = pair.versions()["corrected"]
     check_test_boxes({"corrected": corrected}, parts)
     _check_training_boxes(versions, parts)
-    said = [
-        *box_warnings(pair, parts, chosen.name, suggested_by),
-        *_untested(versions, parts),
-    ]
+    said = [*plan.warnings(suggested_by), *_untested(versions, parts)]
     for text in said:
         warnings.warn(text, LabelfixWarning, stacklevel=4)
-    trained = train_detectors(
+    trained = plan.train(
         {name: one.labels for name, one in versions.items()},
-        chosen,
-        parts,
-        seeds_of(split, seeds),
         jobs=jobs,
         store=store,
-        cache=None if cache is False else (cache or default_cache()),
+        cache=cache,
         progress=progress,
     )
     scores = {
@@ -172,27 +162,16 @@ def measured_boxes(
             {name: trained[name]},
             dict(zip(YARDSTICKS, (corrected, one.labels), strict=True)),
             parts,
-            units,
+            plan.units,
         )
         for name, one in versions.items()
-    }
-    recipe = {
-        "model": chosen.name,
-        "parameters": describe(chosen),
-        "seeds": seeds,
-        "split": describe(split),
-        "resplit": resplit,
-        "items": len(pair.original),
-        "units": int(units.max()) + 1,
-        "class_names": list(pair.original.class_names),
-        "fingerprint": pair.original.fingerprint,
     }
     return measured(
         stages,
         scores,
         {one.key: [each.losses for each in trained[name]] for name, one in versions.items()},
         TWELVE,
-        {**recipe, **details, "same": describe(details["same"])},
+        {**plan.details, **details, "same": describe(details["same"])},
         said,
         draws=draws,
         level=level,

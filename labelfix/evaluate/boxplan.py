@@ -1,0 +1,119 @@
+"""What is decided before a detector is trained on versions of the boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from labelfix.evaluate.boxscoring import train_detectors
+from labelfix.evaluate.gain import draw_parts, seeds_of
+from labelfix.evaluate.pairing import flattering
+from labelfix.splits import TEST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from labelfix.evaluate.boxpairing import BoxPair, BoxVersion
+    from labelfix.evaluate.boxscoring import Trained
+    from labelfix.predict.detect.models import Detector
+    from labelfix.progress import Progress
+    from labelfix.splits import Split
+
+__all__ = ["BoxPlan", "make_box_plan"]
+
+
+@dataclass(frozen=True, eq=False)
+class BoxPlan:
+    """Everything that is decided before anything is trained.
+
+    Parameters
+    ----------
+    pair
+        Both versions of the boxes.
+    units
+        Images that stay together, shape (n,).
+    parts
+        Part of each image for each seed, shape (seeds, n).
+    detector
+        What learns.
+    model_seeds
+        Seed of each training.
+    details
+        The recipe, for the record.
+    """
+
+    pair: BoxPair
+    units: NDArray[np.int64]
+    parts: NDArray[np.int8]
+    detector: Detector
+    model_seeds: Sequence[int]
+    details: Mapping[str, Any]
+
+    def train(
+        self,
+        versions: Mapping[str, BoxVersion],
+        *,
+        cache: Path | Literal[False] | None,
+        **options: Any,
+    ) -> dict[str, list[Trained]]:
+        """Train on versions of the boxes; options and result as of `train_detectors`."""
+        from labelfix.predict import default_cache
+
+        folder = None if cache is False else (cache or default_cache())
+        return train_detectors(
+            versions, self.detector, self.parts, self.model_seeds, cache=folder, **options
+        )
+
+    def warnings(self, suggested_by: Sequence[str]) -> tuple[str, ...]:
+        """Say what makes a result weaker than it looks.
+
+        Parameters
+        ----------
+        suggested_by
+            Names of the models whose suggestions the reviewer followed.
+        """
+        said = []
+        if not self.pair.changed[(self.parts == TEST).any(axis=0)].any():
+            said.append("no test image was corrected: nothing can be said of the test boxes")
+        if self.detector.name in suggested_by:
+            said.append(flattering(self.detector.name, "boxes"))
+        return tuple(said)
+
+
+def make_box_plan(
+    pair: BoxPair,
+    detector: Any,
+    seeds: int,
+    split: Split,
+    *,
+    resplit: bool,
+    progress: Progress | None,
+) -> BoxPlan:
+    """Split, and find the detector that is meant.
+
+    Raises
+    ------
+    InputError
+        As `labelfix.measure_gain`.
+    """
+    from labelfix.predict.detect.names import resolve
+    from labelfix.predict.models import describe
+
+    chosen = resolve(detector)
+    units, parts = draw_parts(pair.original, split, seeds, resplit=resplit, progress=progress)
+    details = {
+        "model": chosen.name,
+        "parameters": describe(chosen),
+        "seeds": seeds,
+        "split": describe(split),
+        "resplit": resplit,
+        "items": len(pair.original),
+        "units": int(units.max()) + 1,
+        "class_names": list(pair.original.class_names),
+        "fingerprint": pair.original.fingerprint,
+    }
+    return BoxPlan(pair, units, parts, chosen, seeds_of(split, seeds), details)
