@@ -457,6 +457,25 @@ def test_torchvision_trains_per_fold_and_leaves_the_random_numbers_alone(
 
 
 @needs_torchvision
+def test_weights_of_torchvision_are_named_behind_its_constructor(
+    faster: Any, tmp_path: Path
+) -> None:
+    import torch
+
+    file = tmp_path / "mine=1.pth"
+    state = faster._build(3).state_dict()
+    torch.save(state, file)
+    own = resolve(f"{faster.name}={file},epochs=1")
+    assert (own.weights, own.training.epochs) == (str(file), 1)  # type: ignore[attr-defined] # of torchvision
+    learned = own._build(3).state_dict()  # type: ignore[attr-defined] # as above
+    assert all(torch.equal(value, state[name]) for name, value in learned.items())
+    assert resolve(f"{faster.name}=none").weights is None  # type: ignore[attr-defined] # as above
+    assert resolve(faster.name).weights == "DEFAULT"  # type: ignore[attr-defined] # as above
+    with pytest.raises(InputError, match="a file"):
+        resolve(f"{faster.name}={tmp_path / 'gone.pth'}")
+
+
+@needs_torchvision
 def test_torchvision_boxes_are_those_of_the_model(squares: Dataset, faster: Any) -> None:
     import torch
 

@@ -18,9 +18,11 @@ def resolve(detector: Any) -> Detector:
     ----------
     detector
         A `Detector`, or a name: `torchvision:CONSTRUCTOR` for one of torchvision's detection
-        models, else what Ultralytics takes: `yolo11n.yaml` (from nothing), or a `.pt` file of
-        weights, here or known to Ultralytics by its name. Parameters of the detector or of its
-        training follow a name as `,epochs=25,image_size=256`.
+        models from weights trained on COCO, `torchvision:CONSTRUCTOR=FILE` from those of a state
+        dict, or `torchvision:CONSTRUCTOR=none` from nothing; else what Ultralytics takes:
+        `yolo11n.yaml` (from nothing), or a `.pt` file of weights, here or known to Ultralytics by
+        its name. Parameters of the detector or of its training follow a name as
+        `,epochs=25,image_size=256`.
 
     Raises
     ------
@@ -39,7 +41,9 @@ def resolve(detector: Any) -> Detector:
         if name.startswith("torchvision:"):
             from labelfix.predict.detect.torchvision import Torchvision
 
-            return _changed(Torchvision(name.removeprefix("torchvision:")), settings)
+            constructor, _, weights = name.removeprefix("torchvision:").partition("=")
+            own = None if weights == "none" else weights or "DEFAULT"
+            return _changed(Torchvision(constructor, own), settings)
         if name.endswith((".yaml", ".pt")):
             from labelfix.predict.detect.yolo import Ultralytics
 

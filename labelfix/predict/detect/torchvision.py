@@ -218,8 +218,8 @@ class Torchvision:
                     return dict(known.get_state_dict(progress=False, check_hash=True))
             except OSError as error:  # what urllib raises without a network is one
                 found = f"weights of {self.constructor} that could not be fetched ({error})"
-                fix = f"put {known.url} into {torch.hub.get_dir()}/checkpoints, or name in Python "
-                fix += "a file of weights, or none"
+                fix = f"put {known.url} into {torch.hub.get_dir()}/checkpoints, or name a file of "
+                fix += f"weights (torchvision:{self.constructor}=FILE), or none (…=none)"
                 raise InputError(Problem("model", found, "", fix)) from error
         return dict(torch.load(self.weights, map_location="cpu", weights_only=True))
 
