@@ -19,7 +19,7 @@ import io
 import os
 import warnings
 from collections import Counter
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)
 DRAWS = 200
 SEED = 0
 CIFAR_IMAGES = 15_000
-NUMERAL_SEEDS = (0, 1, 2)
+NUMERAL_SEEDS = (0, 1)
 RATE = 0.08
 WAYS = ("symmetric", "pair", "instance")
 AUDITS = 50
@@ -81,8 +81,8 @@ class Case:
     labels: NDArray[np.int64]
     wrong: NDArray[np.bool_]
     models: Mapping[str, NDArray[np.float32]]
-    train_pred_probs: NDArray[np.float32] | None = None
-    """Of the first model: mean probabilities in training."""
+    seen: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Mean probabilities in training, of the models of which they are known."""
     margin: NDArray[np.float64] | None = None
     """Of the first model: mean margin of logits in training."""
     neighbors: Neighbors | None = None
@@ -94,8 +94,9 @@ class Case:
 
     def evidence(self) -> list[Evidence]:
         """Give what labelfix combines."""
-        sources = [Evidence(name, matrix) for name, matrix in self.models.items()]
-        sources[0] = replace(sources[0], train_pred_probs=self.train_pred_probs)
+        sources = [
+            Evidence(name, matrix, self.seen.get(name)) for name, matrix in self.models.items()
+        ]
         if self.neighbors is not None:
             shares = neighbor_pred_probs(
                 self.labels, self.neighbors, self.n_classes, sharpness=Weighing().sharpness
@@ -175,7 +176,7 @@ def cifar_10n(cache: Path) -> Iterator[Case]:
         labels=labels[rows],
         wrong=whole.wrong[rows],
         models={"head": seen["pred_probs"]},
-        train_pred_probs=seen["train_pred_probs"],
+        seen={"head": seen["train_pred_probs"]},
         margin=seen["margin"],
         neighbors=kept_neighbors(cache, "cifar-10n", embeddings),
     )
@@ -206,7 +207,7 @@ def mnist_test(cache: Path) -> Case:
         labels,
         wrong,
         {"head": seen["pred_probs"], "network": _stored_probabilities("mnist")},
-        seen["train_pred_probs"],
+        {"head": seen["train_pred_probs"]},
         seen["margin"],
         kept_neighbors(cache, "mnist", components(pixels)),
     )
@@ -238,7 +239,7 @@ def planted(
         labels,
         labels != truth,
         {"head": seen["pred_probs"]},
-        seen["train_pred_probs"],
+        {"head": seen["train_pred_probs"]},
         seen["margin"],
         kept_neighbors(cache, name, places),
     )
@@ -271,26 +272,26 @@ def numerals(cache: Path) -> Iterator[Case]:
     frozen = kept(cache, "numerals-frozen", on_embeddings(folder))
     wrong = np.array([verdicts[item] for item in runs[0]["item_id"]])
     labels = runs[0]["labels"]
-    small = {
-        f"small-cnn, seed {s}": run["pred_probs"]
-        for s, run in zip(NUMERAL_SEEDS, runs, strict=True)
-    }
-    taught = [run["train_pred_probs"] for run in runs]
-    one = dict([*small.items()][:1])
-    case = Case("numerals, small-cnn", "numerals", labels, wrong, one, taught[0])
-    yield case
-    yield replace(
-        case,
-        name="numerals, small-cnn, three seeds",
-        models=small,
-        train_pred_probs=np.mean(taught, 0),
+    names = [f"small-cnn, seed {seed}" for seed in NUMERAL_SEEDS]
+    models = {name: run["pred_probs"] for name, run in zip(names, runs, strict=True)}
+    seen = {name: run["train_pred_probs"] for name, run in zip(names, runs, strict=True)}
+    one = names[0]
+    case = Case(
+        "numerals, small-cnn",
+        "numerals",
+        labels,
+        wrong,
+        {one: models[one]},
+        {one: seen[one]},
     )
+    yield case
+    yield replace(case, name=f"numerals, small-cnn, {len(names)} seeds", models=models, seen=seen)
     near = nearest_neighbors(frozen["embeddings"], Weighing().neighbors)
     yield replace(
         case,
         name="numerals, frozen features",
         models={"logistic": frozen["pred_probs"]},
-        train_pred_probs=None,
+        seen={},
         neighbors=near,
     )
     yield replace(case, name="numerals, small-cnn and frozen neighbours", neighbors=near)
@@ -507,9 +508,11 @@ def margin(case: Case) -> NDArray[Any] | None:
 
 def in_sample(case: Case) -> NDArray[Any] | None:
     """Mean probability of the given label in training, over epochs."""
-    if case.train_pred_probs is None:
+    if not case.seen:
         return None
-    return 1 - case.train_pred_probs[np.arange(len(case.labels)), case.labels]
+    mean = np.mean(list(case.seen.values()), axis=0)
+    found: NDArray[Any] = 1 - mean[np.arange(len(case.labels)), case.labels]
+    return found
 
 
 def vote(case: Case) -> NDArray[Any] | None:

@@ -45,9 +45,9 @@ class ErrorProbability:
 
     with three numbers that mean the same in every set:
 
-    z: the log odds of the other classes against the given one, in [-3, 3]: of the mean of the
-    likeliest other and of all others together, so that both a rival and the lack of a likely class
-    count. Items are ranked by it.
+    z: the log odds of the other classes against the given one, in [-3, 3]: of three quarters of the
+    likeliest other one's probability and a quarter of that of all others together, so that a rival
+    counts most, and the lack of any likely class too. Items are ranked by it.
 
     B: how many labels the model contradicts, as log odds of their share of all labels. What it
     contradicts is an error of the label or one of the model's own.
@@ -85,7 +85,7 @@ class ErrorProbability:
     odds_sure: float = COEFFICIENTS["odds_sure"]
     least_sure: float = COEFFICIENTS["least_sure"]
     surest: float = 0.1
-    all_others: float = 0.5
+    all_others: float = 0.25
     slack: float = 0.05
 
     def __post_init__(self) -> None:

@@ -1,11 +1,11 @@
 """Coefficients of `ErrorProbability`, written by `benchmarks/power.py --fit`."""
 
 COEFFICIENTS = {
-    "intercept": -3.178,
-    "odds": 2.422,
-    "contradicted": -0.518,
-    "sure": 0.325,
-    "odds_sure": 0.385,
+    "intercept": -2.726,
+    "odds": 2.378,
+    "contradicted": -0.458,
+    "sure": 0.389,
+    "odds_sure": 0.379,
     "least_sure": -5.674,
 }
 
