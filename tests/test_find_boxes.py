@@ -707,6 +707,36 @@ def test_crops_show_the_boxes_where_they_are(folder: Path) -> None:
     assert y + height < crop["height"]
 
 
+def test_crops_show_what_was_predicted_where_only_the_class_is_in_doubt(folder: Path) -> None:
+    """Of the suggested class, not whatever overlaps most; and nothing where nothing is near."""
+    from labelfix.report.boxes import _with_crops, _with_predicted
+
+    dataset, predictions = with_images(folder)
+    issues = find_issues(dataset, predictions, kinds=["wrong_class"]).head(1)
+    row = issues.to_dicts()[0]
+    edges = np.array([row[f"given_{edge}"] for edge in BOX])
+    near = dict(zip(BOX, (edges + np.array([2, 0, 2, 0])).tolist(), strict=True))
+    exact = dict(zip(BOX, edges.tolist(), strict=True))
+    others = {"item_id": row["item_id"], "label": row["given_label"], "score": 1.0, **exact}
+    right = {"item_id": row["item_id"], "label": row["suggested_label"], "score": 0.9, **near}
+    said = pl.DataFrame([others, right])
+    crop = _with_crops(dataset, _with_predicted(issues, said, 0.1), BoxLayout())[0]["crop"]
+    moved = np.array(crop["predicted"]) - np.array(crop["given"])
+    np.testing.assert_allclose(moved, [2, 0, 0, 0], atol=1e-9)
+    far = pl.DataFrame([right | {"x1": 0.0, "x2": 1.0, "y1": 0.0, "y2": 1.0}])
+    assert (
+        _with_crops(dataset, _with_predicted(issues, far, 0.1), BoxLayout())[0]["crop"]["predicted"]
+        is None
+    )
+    found = assess_boxes(dataset, predictions)
+    parts = (found.issues, found.summary.kinds, found.summary.classes, Facts("t", "m", "n"))
+    assert (
+        "predicted-box"
+        in render_boxes(dataset, *parts, predictions=predictions).split("</style>")[1]
+    )
+    assert "predicted-box" not in render_boxes(dataset, *parts).split("</style>")[1]
+
+
 def test_images_that_went_away_are_named_and_no_obstacle(folder: Path, tmp_path: Path) -> None:
     dataset, predictions = with_images(folder)
     gone = Dataset(dataset.items, dataset.annotations, CLASSES, "memory", tmp_path)

@@ -1,8 +1,8 @@
 """The page of a run on boxes: the top of the queue as crops, and what was found by kind and class.
 
 Boxes are drawn over the crops as vectors: the given one as a solid line, the suggested one dashed,
-others thin, each on a white casing, so that they can be told apart on any picture and in black and
-white.
+the predicted one dotted where no other box is suggested, others thin, each on a white casing, so
+that they can be told apart on any picture and in black and white.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from labelfix.boxes import iou
 from labelfix.errors import InputError, LabelfixWarning
 from labelfix.report.page import fill, paths_of
 from labelfix.schema import BOX, BOX_KINDS
@@ -49,6 +50,8 @@ class BoxLayout:
         side.
     least_context_px
         And at least so many pixels of the image.
+    least_iou
+        A prediction that overlaps the given box less says nothing of it, and is not shown.
     image_bytes
         All crops together; past this, issues are listed without theirs.
     classes_in_table
@@ -59,6 +62,7 @@ class BoxLayout:
     crop_px: int = 320
     context: float = 0.5
     least_context_px: int = 24
+    least_iou: float = 0.1
     image_bytes: int = 6_000_000
     classes_in_table: int = 100
 
@@ -70,6 +74,7 @@ def render_boxes(
     classes: pl.DataFrame,
     facts: Facts,
     layout: BoxLayout = BoxLayout(),
+    predictions: pl.DataFrame | None = None,
 ) -> str:
     """Draw the page.
 
@@ -83,6 +88,10 @@ def render_boxes(
         Counts, as in `labelfix.find.BoxSummary`.
     facts, layout
         What else to say, and how much to show.
+    predictions
+        Columns of `labelfix.schema.BOX_PREDICTIONS`: where no other box is suggested, the one that
+        speaks loudest of the given box is shown, by confidence x IoU; of the suggested class, if
+        one is suggested.
 
     Returns
     -------
@@ -94,7 +103,10 @@ def render_boxes(
     LabelfixWarning
         Naming the images that cannot be decoded: their issues are listed without a crop.
     """
-    top = _with_crops(dataset, issues.head(layout.issues), layout)
+    top = issues.head(layout.issues)
+    if predictions is not None:
+        top = _with_predicted(top, predictions, layout.least_iou)
+    shown = _with_crops(dataset, top, layout)
     by_class = classes.filter(pl.col("flagged") + pl.col("given") > 0).sort(
         ["flagged", "given"], descending=True, maintain_order=True
     )
@@ -104,13 +116,29 @@ def render_boxes(
         issues,
         facts,
         given=int(classes["given"].sum()),
-        top=top,
-        has_crops=any(row["crop"] for row in top),
+        top=shown,
+        has_crops=any(row["crop"] for row in shown),
         kinds=kinds.to_dicts(),
         kind_names=BOX_KINDS,
         classes=by_class.head(layout.classes_in_table).to_dicts(),
         classes_left=max(0, by_class.height - layout.classes_in_table),
     )
+
+
+def _with_predicted(top: pl.DataFrame, predictions: pl.DataFrame, least_iou: float) -> pl.DataFrame:
+    """Add the corners of the prediction that speaks loudest of each given box, or nulls."""
+    label = pl.col("label").cast(pl.String)
+    said = predictions.select("item_id", label, "score", pl.col(BOX).name.prefix("predicted_"))
+    pairs = top.filter(pl.col("given_x1").is_not_null()).join(said, on="item_id")
+    pairs = pairs.filter(pl.col("label") == pl.coalesce("suggested_label", "label"))
+    given, predicted = (
+        pairs.select(f"{side}_{edge}" for edge in BOX).to_numpy() for side in ("given", "predicted")
+    )
+    pairs = pairs.with_columns(iou=iou(given, predicted)).filter(pl.col("iou") >= least_iou)
+    first = pairs.sort(pl.col("score") * pl.col("iou"), descending=True, maintain_order=True)
+    best = first.unique("rank", keep="first", maintain_order=True)
+    columns = ["rank", *(f"predicted_{edge}" for edge in BOX)]
+    return top.join(best.select(columns), on="rank", how="left", maintain_order="left")
 
 
 def _with_crops(dataset: Dataset, top: pl.DataFrame, layout: BoxLayout) -> list[dict[str, Any]]:
@@ -169,6 +197,9 @@ def _crop(
         If the image cannot be decoded.
     """
     given, suggested = _corners(row, "given_"), _corners(row, "suggested_")
+    suggested = None if suggested == given else suggested
+    shows_it = suggested is None and "predicted_x1" in row
+    predicted = _corners(row, "predicted_") if shows_it else None
     boxes = [box for box in (given, suggested) if box is not None]
     if not boxes:
         return None
@@ -189,7 +220,8 @@ def _crop(
         "width": x2 - x1,
         "height": y2 - y1,
         "given": None if given is None else drawn(given),
-        "suggested": None if suggested is None or suggested == given else drawn(suggested),
+        "suggested": None if suggested is None else drawn(suggested),
+        "predicted": None if predicted is None else drawn(predicted),
         "others": [
             drawn(box)
             for box in others

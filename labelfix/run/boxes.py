@@ -11,6 +11,8 @@ from labelfix.run.outcome import Outcome, describe, model_record
 from labelfix.run.record import Findings
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from labelfix.find import BoxAssessment
     from labelfix.progress import Progress
     from labelfix.run.record import FindOptions, RunRecord
@@ -147,7 +149,7 @@ def judge(
         models=(model_record(predictions.model, predictions.details),),
         strategies=describe(found.strategies),
         findings=_findings(found),
-        draw=lambda record: _page(dataset, found, record),
+        draw=lambda record: _page(dataset, found, predictions.boxes, record),
     )
 
 
@@ -178,11 +180,18 @@ def _findings(found: BoxAssessment) -> Findings:
     )
 
 
-def _page(dataset: Dataset, found: BoxAssessment, record: RunRecord) -> str:
+def _page(
+    dataset: Dataset, found: BoxAssessment, predicted: pl.DataFrame, record: RunRecord
+) -> str:
     from labelfix.report import render_boxes
     from labelfix.run.facts import facts_of
 
     note = f"finds {record.findings.agreement:.0%} of the given boxes"
     return render_boxes(
-        dataset, found.issues, found.summary.kinds, found.summary.classes, facts_of(record, note)
+        dataset,
+        found.issues,
+        found.summary.kinds,
+        found.summary.classes,
+        facts_of(record, note),
+        predictions=predicted,
     )
