@@ -347,7 +347,7 @@ def decode(
     def look(row: int) -> None:  # noqa: ARG001 # there is one
         with _open(path, max_pixels) as image:
             if size is not None:
-                image.draft("RGB", (2 * size, 2 * size))
+                image.draft("RGB", (size, size))  # by 2, 4 or 8, and no smaller than that
             made.append(_plain(image, "L" if image.mode in {"1", "L"} else "RGB", turn=turn))
 
     _refuse(_each(look, [path], "", None).values())
