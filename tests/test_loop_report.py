@@ -21,13 +21,16 @@ from labelfix.decisions import DecisionLog, Mark, State, decide, new_decision
 from labelfix.errors import InputError, LabelfixWarning
 from labelfix.evaluate.boximages import image_tables
 from labelfix.evaluate.compare import LabelSets, compare_models
+from labelfix.evaluate.sizes import Sizes
 from labelfix.evaluate.tables import movement_table
 from labelfix.report.document import plain
+from labelfix.report.plots import size_chart
+from labelfix.report.sizes import size_findings
 from labelfix.review.queue import open_queue
 from labelfix.review.reporting import ReportOptions, make_report
 from labelfix.run import FindOptions, find, open_run
 from labelfix.run.comparison import write_comparison
-from labelfix.run.gain import GainOptions, evaluate, versions_of_run
+from labelfix.run.gain import GainOptions, evaluate, versions_of_run, write_measured
 from labelfix.run.measured import read_measured
 from labelfix.run.stages import stages
 from labelfix.schema import BOX
@@ -227,6 +230,33 @@ def test_the_cells_of_the_gain_are_those_that_were_measured(loop: Path) -> None:
         assert [float(cell.split()[0]) for cell in line[1:]] == pytest.approx(
             [100 * value for value in values], abs=0.051
         )
+
+
+def test_models_and_sizes_are_shown_beside_their_times(loop: Path) -> None:
+    measured = read_measured(loop / "gain", "gain")
+    key = [pl.lit("tiny|net").alias("model"), pl.lit(96).cast(pl.Int64).alias("size")]
+    cells, effects = (measured.tables[name].select(*key, pl.all()) for name in ("cells", "effects"))
+    time = {
+        "trained_on": ["original", "corrected"],
+        "ms": [8.0, 4.0],
+        "ms_low": 3.0,
+        "ms_high": 9.0,
+    }
+    times = pl.DataFrame(time).with_columns(images=5).select(*key, pl.all())
+    details = {"seeds": 1, "level": 0.95, "tested": 9, "timed": 5, "processor": "x86"}
+    sizes = Sizes(cells, effects, times, details)
+    marks = sizes.marks()
+    findings = tuple(size_findings(marks, details))
+    pages = {"sizes.svg": size_chart(marks)}
+    write_measured(sizes, loop / "sizes", "sizes.json", pages, GainOptions(), (), findings)
+    page = make_report(loop)
+    text = page.with_name("report.md").read_text(encoding="utf-8")
+    section = text.partition("## Smaller and faster models")[2].partition("\n## ")[0]
+    row = rows(section)[-1]
+    assert row[:4] == ["tiny\\|net", "96", "8.0", "4.0"]
+    assert "tiny\\|net at 96 px is best" in section
+    assert "pictures/" in section
+    assert "Smaller and faster models" in page.read_text(encoding="utf-8")
 
 
 def test_what_the_split_makes_of_the_movement_is_shown(loop: Path) -> None:

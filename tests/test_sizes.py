@@ -244,6 +244,7 @@ def test_the_command_takes_classifiers_over_sizes_and_goes_on(
     ("more", "told"),
     [
         (["--models", "logistic"], "small-cnn or finetune"),
+        (["--sizes", "8"], "model auto"),
         (["--sizes", "8,x"], "--sizes"),
         (["--models", "small-cnn", "--sizes", "2"], "SmallConvNet, size"),
     ],

@@ -190,6 +190,10 @@ def model_at(model: Any, size: int | None, dataset: Dataset) -> Any:
         return _detector_at(model, size)
     from labelfix.predict.names import resolve
 
+    if model == "auto":
+        raise InputError(
+            Problem("model auto", "no model of a size", EXPECTED, "name some: --models")
+        )
     chosen: Any = resolve(model, dataset)
     if not is_dataclass(chosen) or "size" not in {one.name for one in fields(chosen)}:
         found = "a model that looks at no images of a size, or does not say how long it takes"
