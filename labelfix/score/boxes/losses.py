@@ -3,9 +3,11 @@
 A detector that learned from a box has two losses on it (`labelfix.schema.BOX_LOSSES`). With p, the
 probability that it gives the box's class, and u, the overlap of what it predicts with the box, both
 as means over the training, a box is right with p u, of a wrong class with (1 - p) u, badly placed
-with p (1 - u) and spurious with (1 - p)(1 - u): as if class and place were wrong independently. So
-the class loss speaks of wrong classes, the location loss of bad locations, and both of spurious
-boxes. Detectors are seldom as sure as they are right, so only the order of these counts.
+with p (1 - u) and spurious with (1 - p)(1 - u): as if class and place were wrong independently.
+Detectors are seldom as sure as they are right, so only the order of these counts.
+
+Beside predictions, which know whether anything is there, the class loss speaks of wrong classes and
+of spurious boxes, and the location loss of bad locations (docs/benchmarks/box-losses.md).
 """
 
 from __future__ import annotations
@@ -163,9 +165,8 @@ def _sentence(p: NDArray[np.float64], u: NDArray[np.float64]) -> pl.Expr:
 def _odds(ids: pl.Series, losses: pl.DataFrame) -> Mapping[str, NDArray[np.float64]]:
     """Log odds of each kind against a right box, NaN where a loss is unknown."""
     p, u = _chances(ids, losses)
-    wrong_class, bad_location = np.log((1 - p) / p), np.log((1 - u) / u)
-    both = wrong_class + bad_location
-    return {"spurious": both, "wrong_class": wrong_class, "bad_location": bad_location}
+    wrong = np.log((1 - p) / p)
+    return {"spurious": wrong, "wrong_class": wrong, "bad_location": np.log((1 - u) / u)}
 
 
 def _chances(ids: pl.Series, losses: pl.DataFrame) -> tuple[Any, Any]:
