@@ -218,9 +218,12 @@ def class_folders(root: Path) -> tuple[Path, Path]:
 
 
 def test_the_command_takes_classifiers_over_sizes_and_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("torch")
+    networks = pytest.importorskip("labelfix.predict.torch_models", exc_type=ImportError)
+    quick = networks.Training(samples=20, epochs=(1, 1), batch_size=10)
+    small = networks.SmallConvNet(training=quick)
+    monkeypatch.setattr("labelfix.predict.names._load", lambda _: lambda: small)  # by the name
     before, after = class_folders(tmp_path)
     call = ["evaluate", "--original", str(before), "--corrected", str(after), "--out"]
     call += [str(tmp_path / "out"), "--models", "small-cnn", "--seeds", "1", "--draws", "5"]
