@@ -206,21 +206,27 @@ class Ranking:
         figure: NDArray[np.float64] = (width * height).sum(axis=1)
         return figure / (rights[:, -1] * self.found[:, -1])
 
-    def recall(self, share: float) -> NDArray[np.float64]:
-        """Share of the errors within this share of the items."""
-        return self._within(share * self.looked[:, -1]) / self.found[:, -1]
+    def recall(self, share: float) -> float:
+        """Share of the errors within this share of the items themselves."""
+        found, looked = self.found[0], self.looked[0]
+        return _found_within(share * looked[-1], looked, found) / float(found[-1])
 
     def precision(self) -> NDArray[np.float64]:
         """Share of errors among as many items as there are errors."""
-        return self._within(self.found[:, -1]) / self.found[:, -1]
-
-    def _within(self, top: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.array(
             [
-                np.interp(many, [0, *looked], [0, *found])
-                for many, looked, found in zip(top, self.looked, self.found, strict=True)
+                _found_within(found[-1], looked, found) / found[-1]
+                for looked, found in zip(self.looked, self.found, strict=True)
             ]
         )
+
+
+def _found_within(top: float, looked: NDArray[np.float64], found: NDArray[np.float64]) -> float:
+    """Count the errors among so many items, on a line through the ends of the groups."""
+    end = int(np.searchsorted(looked, top))
+    near = slice(max(0, end - 1), end + 1)
+    start = [0.0] if end == 0 else []
+    return float(np.interp(top, [*start, *looked[near]], [*start, *found[near]]))
 
 
 def draws(n: int) -> NDArray[np.float64]:
@@ -249,7 +255,7 @@ def peers(case: Case) -> str:
             ranking = Ranking.of(case.wrong, np.asarray(suspicion, np.float64), weights)
             figures = [ranking.auroc(), ranking.average_precision(), ranking.precision()]
             cells = [cell(values) for values in figures]
-            cells += [f"{ranking.recall(budget)[0]:.3f}" for budget in BUDGETS]
+            cells += [f"{ranking.recall(budget):.3f}" for budget in BUDGETS]
             print(f"| {name} | {' | '.join(cells)} |", file=out)
     return out.getvalue().rstrip()
 
