@@ -314,6 +314,8 @@ def test_what_cannot_be_played_is_said(
     with pytest.raises(InputError, match="no box nobody") as caught:
         simulate_boxes(noisy, clean, {"mine": foreign}, [10**6], 2.0, Median(), split=SPLIT)
     assert len(caught.value.problems) == 3
+    with pytest.raises(InputError, match="queue mine: found no rows"):
+        play_boxes(noisy, clean, {"mine": queue.clear()}, [0])
 
 
 # From files to a folder

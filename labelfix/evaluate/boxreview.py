@@ -183,6 +183,8 @@ def _check_queues(
         problems.append(Problem("queues", "none", "at least one, by name"))
     ids = pair.original.annotations["annotation_id"].implode()
     for name, queue in queues.items():
+        if queue.is_empty():
+            problems.append(Problem(f"queue {name}", "no rows", "something to look at"))
         rows = check(queue, BOX_ISSUES, f"queue {name}")["annotation_id"].drop_nulls()
         unknown = rows.filter(~rows.is_in(ids))
         if len(unknown):
