@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labelfix.score.calibration import fit_odds, log_odds, sigmoid
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
 __all__ = ["Adaptive", "Learned"]
-
-LARGEST_LOGIT = 12.0
-"""Qualities are cut where their log odds exceed it: a model is never surer than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +66,12 @@ class Adaptive:
         >>> bool(found.log_odds[21] > found.log_odds[20])
         True
         """
-        odds = _logit(1 - quality)
-        intercept, slope = self._curve(odds[rows], wrong)
-        odds = intercept + slope * odds
+        odds = log_odds(1 - quality)
+        line = fit_odds(odds[rows], wrong, self.steadiness)
+        odds = line.intercept + line.slope * odds
         for group in groups:
             odds = odds + self._shift(odds[rows], wrong, group, rows)[group]
-        return Learned(odds, intercept, slope)
-
-    def _curve(self, odds: NDArray[np.float64], wrong: NDArray[np.bool_]) -> tuple[float, float]:
-        """Fit intercept and slope by Newton's method, from and towards (0, 1)."""
-        design = np.column_stack([np.ones(len(odds)), odds])
-        prior = np.array([0.0, 1.0])
-        found = prior.copy()
-        # one decision at even odds carries an information of 1/4
-        strength = self.steadiness / 4 * np.eye(2)
-        for _ in range(25):
-            chance = _sigmoid(design @ found)
-            slope = design.T @ (wrong - chance) - strength @ (found - prior)
-            bend = (design * (chance * (1 - chance))[:, None]).T @ design + strength
-            step = np.linalg.solve(bend, slope)
-            found = found + np.clip(step, -1, 1)
-            if np.abs(step).max() < 1e-6:
-                break
-        return float(found[0]), max(float(found[1]), 0.0)
+        return Learned(odds, line.intercept, line.slope)
 
     def _shift(
         self,
@@ -99,7 +81,7 @@ class Adaptive:
         rows: NDArray[np.int64],
     ) -> NDArray[np.float64]:
         """Log odds to add to each group."""
-        chance, mine, n = _sigmoid(odds), group[rows], int(group.max(initial=-1)) + 1
+        chance, mine, n = sigmoid(odds), group[rows], int(group.max(initial=-1)) + 1
 
         def count(weights: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.asarray(np.bincount(mine, weights, n) + self.shrinkage, np.float64)
@@ -124,15 +106,3 @@ class Learned:
     log_odds: NDArray[np.float64]
     intercept: float
     slope: float
-
-
-def _logit(chance: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):
-        odds = np.log(chance) - np.log1p(-chance)
-    cut: NDArray[np.float64] = np.clip(odds, -LARGEST_LOGIT, LARGEST_LOGIT)
-    return cut
-
-
-def _sigmoid(odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    chance: NDArray[np.float64] = 1 / (1 + np.exp(-odds))
-    return chance
