@@ -87,7 +87,7 @@ def decisions_from(
     given, asked = (_by_item(table.filter(wanted)) for table in (annotations, issues))
     people = sorted({answer.by for answer in answers})
     clerks = {
-        who: _Clerk(replay, reviewer if len(people) == 1 else f"{reviewer}/{who}", fingerprint)
+        who: _Clerk(replay, f"{reviewer}/{who}" if who and people[1:] else reviewer, fingerprint)
         for who in people
     }
     for item, answer in named:
