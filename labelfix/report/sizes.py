@@ -27,18 +27,17 @@ def size_findings(marks: pl.DataFrame, details: Mapping[str, Any]) -> list[str]:
     """
     rows = marks.to_dicts()
     word = metric_words(rows[0]["metric"])
-    best = max(rows, key=lambda row: (row["original"] or 0, -row["original_ms"]))
+    best = max(rows, key=lambda row: (row["original"] or 0, -row["ms"]))
     lines = [
         f"Trained on original labels, {_named(best)} is best: {word} {best['original']:.1%} on the "
-        f"corrected labels, {best['original_ms']:.1f} ms an image."
+        f"corrected labels, {best['ms']:.1f} ms an image."
     ]
     as_good = [row for row in rows if (row["corrected"] or 0) >= best["original"]]
     if as_good:
-        fast = min(as_good, key=lambda row: row["corrected_ms"])
+        fast = min(as_good, key=lambda row: row["ms"])
         lines.append(
             f"Trained on corrected labels, {_named(fast)} is as good: {fast['corrected']:.1%}, "
-            f"{fast['corrected_ms']:.1f} ms an image, "
-            f"{_ratio(best['original_ms'], fast['corrected_ms'])}."
+            f"{fast['ms']:.1f} ms an image, {_ratio(best['ms'], fast['ms'])}."
         )
     else:
         lines.append("Trained on corrected labels, none is as good.")
@@ -70,12 +69,14 @@ def _ratio(before: float, after: float) -> str:
 
 
 def _how(details: Mapping[str, Any]) -> str:
-    many = f"over {details['seeds']} seeds" if details["seeds"] > 1 else "of one seed"
+    several = details["seeds"] > 1
+    seeds = count(details["seeds"], "seed")
+    reach = "the seeds" if several else "not over other seeds"
     return (
         f"Times are processor time of the trained network on one thread ({details['processor']}), "
-        f"one image after another: the median of {details['timed']:,} test images at most, after "
-        f"some to warm up, {many}. Intervals of {details['level']:.0%} are over "
-        f"{details['tested']:,} test items and the seeds."
+        f"one image after another: the median over at most {details['timed']:,} test images, after "
+        f"some to warm up, both versions and {seeds}. Intervals of {details['level']:.0%} are over "
+        f"{details['tested']:,} test items and {reach}."
     )
 
 
@@ -85,14 +86,14 @@ def size_rows(marks: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
         [
             row["model"],
             "" if row["size"] is None else str(row["size"]),
-            *(f"{row[f'{name}_ms']:.1f}" for name in ("original", "corrected")),
+            f"{row['ms']:.1f}",
             *(_share(row, name) for name in ("original", "corrected")),
             _points(row),
         ]
         for row in marks.to_dicts()
     ]
-    head = ["model", "pixels", "ms, trained on original", "ms, corrected"]
-    return [*head, "trained on original", "trained on corrected", "difference, points"], rows
+    head = ["model", "pixels", "ms an image", "trained on original", "trained on corrected"]
+    return [*head, "difference, points"], rows
 
 
 def _share(row: Mapping[str, Any], name: str) -> str:
