@@ -1,6 +1,6 @@
 """Losses of given boxes over a training, merged with what a detector says that never saw them.
 
-    python benchmarks/box_losses.py [--choose 4] [--report 4] [--write]
+    python benchmarks/box_losses.py [--choose 2] [--report 4] [--write]
 
 Scenes (scenes.py) with planted errors, and a small FCOS of torchvision that is really trained: once
 on all images, watched, and on each half for the other half. `--choose` seeds decide how losses
@@ -309,7 +309,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sections", nargs="*", choices=["scenes", "bccd", []], default=[])
-    parser.add_argument("--choose", type=int, default=4)
+    parser.add_argument("--choose", type=int, default=2)
     parser.add_argument("--report", type=int, default=4)
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     args = parser.parse_args()
