@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelfix.errors import InputError
 from labelfix.find import assess
+from labelfix.report.plots import reliability_chart
 from labelfix.score.calibration import (
     ErrorProbability,
     fit_odds,
@@ -157,3 +159,13 @@ def test_a_correction_never_turns_the_order_around(seed: int, many: int) -> None
     corrected = recalibrate(claimed, rows, draw.random(many) < 0.5)
     assert (np.diff(corrected) >= -1e-12).all()
     assert np.isfinite(log_odds(corrected)).all()
+
+
+def test_the_chart_of_reliability_names_every_set_and_is_the_same_each_time() -> None:
+    bins = pl.DataFrame(
+        {"set": ["a & b", "a & b", "c"], "said": [0.1, 0.9, 0.5], "true": [0, 1, 1]}
+    )
+    drawn = reliability_chart(bins)
+    assert drawn == reliability_chart(bins)
+    assert "a &amp; b" in drawn.decode()
+    assert reliability_chart(bins, kind="png").startswith(b"\x89PNG")

@@ -235,7 +235,7 @@ def reliability_chart(bins: pl.DataFrame, *, kind: str = "svg") -> bytes:
         axes.set_xlabel("probability that was said")
         axes.set_ylabel("share that was so")
         axes.set_aspect("equal")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower right")
         axes.grid(visible=True, color="#dddddd", linewidth=0.5)
         axes.tick_params(length=0)
         return _content(figure, kind)
