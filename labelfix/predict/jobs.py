@@ -226,7 +226,7 @@ def _paths(
         raise InputError(
             Problem(
                 f"model {model.name}",
-                f"an object that cannot be pickled ({error})",
+                f"an object that cannot be pickled ({str(error)[:200]})",  # it may show all data
                 "one that can, to tell its stored folds from others'",
                 "define it at the top of a module, or pass store=None",
             )
