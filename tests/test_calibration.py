@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelfix.cli import main
 from labelfix.errors import InputError
 from labelfix.find import assess
 from labelfix.report.plots import reliability_chart
+from labelfix.run import open_run
 from labelfix.score.calibration import (
     ErrorProbability,
     fit_odds,
@@ -24,6 +26,8 @@ from labelfix.score.combine import rivals
 from labelfix.score.quality import self_confidence
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 
@@ -169,3 +173,18 @@ def test_the_chart_of_reliability_names_every_set_and_is_the_same_each_time() ->
     assert drawn == reliability_chart(bins)
     assert "a &amp; b" in drawn.decode()
     assert reliability_chart(bins, kind="png").startswith(b"\x89PNG")
+
+
+def test_the_command_ranks_by_it_and_the_record_names_its_parameters(tmp_path: Path) -> None:
+    labels, probabilities, _ = labelled(60, 0.1, 3.0)
+    files = [tmp_path / name for name in ("labels.npy", "probabilities.npy")]
+    for file, values in zip(files, (labels, probabilities), strict=True):
+        np.save(file, values)
+    call = ["find", "--labels", str(files[0]), "--pred-probs", str(files[1]), "--quiet"]
+    assert main([*call, "--score", "error_probability", "--out", str(tmp_path / "run")]) == 0
+    found = open_run(tmp_path / "run")
+    assert found.issues["error_probability"].is_sorted(descending=True)
+    for role in ("score", "error_probability"):
+        kept = found.info.strategies[role]
+        assert kept.name == "error_probability"
+        assert kept.parameters["intercept"] == ErrorProbability().intercept
