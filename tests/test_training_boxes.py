@@ -20,7 +20,7 @@ import labelfix
 from labelfix.boxes import iou
 from labelfix.cli import main
 from labelfix.errors import InputError, LabelfixWarning, RunError
-from labelfix.schema import BOX, BoxKind, Dataset
+from labelfix.schema import BOX, BoxKind, BoxPredictions, Dataset
 from labelfix.score.boxes import BoxParams, BoxScores
 from labelfix.score.boxes import losses as box_losses
 from labelfix.training import Tracker
@@ -434,7 +434,14 @@ def test_losses_of_nothing_change_nothing() -> None:
     dataset, found = judged()
     tracker = watched(dataset, np.random.default_rng(0).random((2, 40, 2)))
     nothing = tracker.issues(dataset, found, score=BoxParams(training=0.0))
-    assert nothing.drop("evidence").equals(labelfix.find_issues(dataset, found).drop("evidence"))
+    bare = labelfix.find_issues(dataset, found).drop("evidence")
+    assert nothing.drop("evidence").equals(bare)
+    predictions = tracker.predictions(dataset, found)
+    assert predictions.losses is not None
+    unknown = predictions.losses.with_columns(class_loss=None, location_loss=None)
+    unknown = unknown.cast({"class_loss": pl.Float64, "location_loss": pl.Float64})
+    of_others = BoxPredictions(found, dataset.class_names, losses=unknown)
+    assert labelfix.find_issues(dataset, of_others).drop("evidence").equals(bare)
 
 
 def test_what_weakens_the_evidence_is_said() -> None:

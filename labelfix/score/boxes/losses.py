@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 
 from labelfix.errors import InputError, Problem
 from labelfix.schema import BOX, BOX_ISSUES, BOX_LOSSES, check
@@ -46,8 +45,7 @@ def with_losses(
     """Weigh the losses of a training into the odds of predictions that never saw the boxes.
 
     Of each kind that losses speak of, the boxes' odds by their losses are put onto the scale of
-    those by the predictions, rank by rank, and the two are averaged with `params.training`. So the
-    odds of all boxes together stay as they were, and only who has which changes.
+    those by the predictions, rank by rank, and the two are averaged with `params.training`.
 
     Parameters
     ----------
@@ -60,11 +58,15 @@ def with_losses(
     params
         `training` is the weight of the losses.
     """
+    from scipy.stats import rankdata
+
     learnt = _odds(annotations["annotation_id"].gather(scores.given["row"]), losses)
     columns = {}
     for kind, own in learnt.items():
         odds = scores.given[kind].to_numpy().copy()
         known = np.flatnonzero(~np.isnan(own))
+        if not len(known):
+            continue
         place = rankdata(own[known]) - 1
         same_scale = np.interp(place, np.arange(len(known)), np.sort(odds[known]))
         odds[known] += params.training * (same_scale - odds[known])
