@@ -274,6 +274,23 @@ def test_a_fine_tuned_network_takes_its_time_too(tmp_path: Path) -> None:
     assert (found_sizes.times["ms"] > 0).all()
 
 
+def test_a_detector_of_torchvision_takes_its_time(versions: tuple[Dataset, Dataset]) -> None:
+    pytest.importorskip("torchvision")
+    import torch
+
+    from labelfix.predict.detect.torchvision import Torchvision, TorchvisionTraining
+
+    training = TorchvisionTraining(epochs=1, batch_size=4)
+    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    small = Torchvision(name, None, training, most_boxes=5)
+    threads = torch.get_num_threads()
+    options: dict[str, Any] = {"split": SPLIT, "draws": 5, "timed": 3}
+    found_sizes = measure_sizes(*versions, [small], [64], 1, **options)
+    assert found_sizes.times["images"].to_list() == [3, 3]
+    assert (found_sizes.times["ms"] > 0.1).all()
+    assert torch.get_num_threads() == threads
+
+
 def test_ultralytics_takes_the_time_of_the_trained_detector(
     versions: tuple[Dataset, Dataset], tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ for one image.
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -158,10 +159,12 @@ def models_named(text: str) -> list[str]:
     --------
     >>> models_named("yolo11n,epochs=25,yolo11s.yaml")
     ['yolo11n,epochs=25', 'yolo11s.yaml']
+    >>> models_named("yolo11n,torchvision:fcos_resnet50_fpn=mine.pth,epochs=2")
+    ['yolo11n', 'torchvision:fcos_resnet50_fpn=mine.pth,epochs=2']
     """
     found: list[str] = []
     for part in text.split(","):
-        if "=" in part and found:
+        if re.match(r"\w+=", part) and found:
             found[-1] += f",{part}"
         else:
             found.append(part)
