@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from labelfix.evaluate.boxscoring import train_detectors
-from labelfix.evaluate.gain import draw_parts, seeds_of
 from labelfix.evaluate.pairing import flattering
+from labelfix.evaluate.parts import draw_parts, seeds_of
 from labelfix.splits import TEST
 
 if TYPE_CHECKING:

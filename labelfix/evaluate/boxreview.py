@@ -12,7 +12,7 @@ from labelfix.errors import InputError, Problem
 from labelfix.evaluate.boxpairing import BoxErrors, BoxVersion, Same, pair_boxes
 from labelfix.evaluate.boxstages import measured_boxes, with_boxes
 from labelfix.evaluate.curves import Stage, Stages, count_table, random_order
-from labelfix.evaluate.gain import check_numbers
+from labelfix.evaluate.parts import check_numbers
 from labelfix.schema import BOX, BOX_ISSUES, check
 from labelfix.score.boxes.matching import Boxes, overlaps
 from labelfix.splits import Split

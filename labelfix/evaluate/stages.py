@@ -25,8 +25,9 @@ from labelfix.evaluate.curves import (
     random_order,
     rows_in_order,
 )
-from labelfix.evaluate.gain import check_classes, check_numbers, make_plan, scores_of, train
+from labelfix.evaluate.gain import make_plan, scores_of, train
 from labelfix.evaluate.pairing import pair_versions
+from labelfix.evaluate.parts import check_classes, check_numbers
 from labelfix.evaluate.scoring import METRICS
 from labelfix.splits import Split
 
