@@ -302,6 +302,25 @@ def test_new_boxes_that_come_again_are_added_once() -> None:
     assert not any(replay.extend([again]))
 
 
+def test_a_copy_of_a_proposed_box_is_a_new_box_and_added_once() -> None:
+    replay = Replay()
+    proposed = Region("cat", (5.0, 6.0, 7.5, 9.25), f"issue-{QUEUE['issue'][2]}")
+    copy = replace(proposed, box=(20, 20, 30, 30))  # tools copy attributes too
+    given = Region('a "b" <&> ü', (1 / 3, 2 / 3, 70.5, 60), "9")
+    answers = [Answer("im/b.png", (given, proposed, copy))]
+    replay.extend(decide(answers, replay))
+    assert said(replay.decisions) == [("accept", None), ("add_box", None)]
+    assert decide(answers, replay) == []
+
+
+def test_who_was_one_of_several_is_the_same_person_alone() -> None:
+    replay = Replay()
+    mine = replace(answered(*SAME, Region("dog", (0, 0, 5, 5)))[0], by="1")
+    replay.extend(decide([mine, Answer("im/b.png", (), by="2")], replay))
+    assert set(replay.reviewers) == {"ann/1", "ann/2"}
+    assert decide([mine], replay) == []
+
+
 def test_a_later_file_says_how_it_is_now() -> None:
     replay = Replay()
 

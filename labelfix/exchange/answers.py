@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,8 @@ def decisions_from(
     answer changed and this one does not. Of class labels, two or more are a `multi_label` mark, and
     none is `none_of_the_classes`.
 
-    Where answers are by several people, each decides in a name of their own, `reviewer/PERSON`.
+    Where answers are by several people, or were in an earlier file, each decides in a name of their
+    own, `reviewer/PERSON`.
 
     Parameters
     ----------
@@ -86,8 +87,9 @@ def decisions_from(
         _refuse_other_sizes(named, items.filter(wanted))
     given, asked = (_by_item(table.filter(wanted)) for table in (annotations, issues))
     people = sorted({answer.by for answer in answers})
+    several = len(people) > 1 or any(one.startswith(f"{reviewer}/") for one in replay.reviewers)
     clerks = {
-        who: _Clerk(replay, f"{reviewer}/{who}" if who and people[1:] else reviewer, fingerprint)
+        who: _Clerk(replay, f"{reviewer}/{who}" if who and several else reviewer, fingerprint)
         for who in people
     }
     for item, answer in named:
@@ -311,7 +313,7 @@ class _Desk:
         for region in rest:
             issue = proposed.pop((region.key or "").removeprefix(PROPOSED), None)
             if issue is None:
-                new.append(region)
+                new.append(replace(region, key=None))  # a copy of a proposal is none
                 continue
             action: Action = "accept" if self._as_suggested(issue, region) else "add_box"
             state = State(region.label, region.box)
