@@ -93,6 +93,17 @@ def test_where_the_model_is_good_the_number_of_errors_is_about_right(
     assert 0.5 < expected / wrong.sum() < 2
 
 
+@pytest.mark.parametrize("errors_first", [False, True])
+def test_the_order_of_rows_has_no_say_where_the_surest_items_tie(errors_first: bool) -> None:
+    truth = np.arange(1000) % 2
+    probabilities = np.where(np.eye(2)[truth] == 1, 0.98, 0.02)
+    labels = np.where(np.arange(1000) % 10 == 0, 1 - truth, truth)
+    order = np.argsort((labels == truth) == errors_first, kind="stable")
+    usual = ErrorProbability().score(labels, probabilities)
+    sorted_ = ErrorProbability().score(labels[order], probabilities[order])
+    np.testing.assert_array_equal(sorted_, usual[order])
+
+
 def test_one_item_will_do() -> None:
     assert 0 <= ErrorProbability().score([0], [[0.5, 0.5]])[0] <= 1
 
@@ -145,6 +156,33 @@ def test_many_decisions_find_the_line_that_made_them() -> None:
     line = fit_odds(odds, wrong)
     assert line.intercept == pytest.approx(0.7, abs=0.05)
     assert line.slope == pytest.approx(1.4, abs=0.05)
+
+
+def test_decisions_against_the_order_leave_the_share_of_errors_right() -> None:
+    odds = np.repeat([-6.0, -2.0], [500, 1500])
+    wrong = np.zeros(2000, dtype=bool)
+    wrong[:400] = wrong[500:550] = True  # mostly where an error was said to be unlikely
+    line = fit_odds(odds, wrong)
+    assert line.slope == 0
+    assert sigmoid(np.array(line.intercept)) == pytest.approx(wrong.mean(), abs=0.01)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 999), many=st.integers(1, 200), steadiness=st.floats(0.1, 100))
+def test_no_other_line_fits_better(seed: int, many: int, steadiness: float) -> None:
+    draw = np.random.default_rng(seed)
+    odds = np.clip(draw.normal(draw.normal(0, 4), 4, many), -12, 12)
+    wrong = draw.random(many) < sigmoid(draw.normal(0, 3) + draw.normal(0, 2) * odds)
+
+    def loss(intercept: float, slope: float) -> float:
+        claimed = intercept + slope * odds
+        prior = steadiness / 8 * (intercept**2 + (slope - 1) ** 2)
+        return float((np.logaddexp(0, claimed) - wrong * claimed).sum() + prior)
+
+    found = fit_odds(odds, wrong, steadiness)
+    for step in (-0.01, 0.01):
+        assert loss(found.intercept + step, found.slope) > loss(*found)
+        assert loss(found.intercept, max(0, found.slope + step)) >= loss(*found)
 
 
 def test_no_decisions_change_nothing() -> None:

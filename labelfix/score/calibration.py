@@ -135,10 +135,10 @@ class ErrorProbability:
         against_it = (1 - self.all_others) * other + self.all_others * (1 - given)
         odds = np.log(against_it + self.slack) - np.log(given + self.slack)
         contradicted = other > given
-        first = np.argsort(-np.maximum(given, other), kind="stable")
-        first = first[: max(1, round(self.surest * len(given)))]
-        share = _log_odds_of_share(contradicted)
-        sure = _log_odds_of_share(contradicted[first]) - share
+        share = _log_odds_of_share(int(np.count_nonzero(contradicted)), len(given))
+        many = max(1, round(self.surest * len(given)))
+        among = _contradicted_among(many, np.maximum(given, other), contradicted)
+        sure = _log_odds_of_share(among, many) - share
         return Signs(odds, share, max(sure, self.least_sure))
 
 
@@ -158,9 +158,21 @@ class Signs(NamedTuple):
     sure: float
 
 
-def _log_odds_of_share(mask: NDArray[np.bool_]) -> float:
-    hits, size = int(np.count_nonzero(mask)) + 0.5, len(mask) + 1
-    return float(np.log(hits) - np.log(size - hits))
+def _contradicted_among(
+    many: int, sureness: NDArray[np.float64], contradicted: NDArray[np.bool_]
+) -> float:
+    """Count the contradicted ones of the surest items.
+
+    Of items that tie for the last places each counts in part: the order of rows has no say.
+    """
+    last = np.partition(sureness, -many)[-many]
+    above, tied = sureness > last, sureness == last
+    left = many - np.count_nonzero(above)
+    return float(np.count_nonzero(contradicted & above) + left * contradicted[tied].mean())
+
+
+def _log_odds_of_share(hits: float, size: int) -> float:
+    return float(np.log(hits + 0.5) - np.log(size - hits + 0.5))
 
 
 def recalibrate(
@@ -217,7 +229,8 @@ def fit_odds(
     """Fit a logistic curve over log odds to what was found, by Newton's method.
 
     From and towards intercept 0 and slope 1: a normal prior with the weight of `steadiness`
-    decisions at even odds. The slope is not below 0. (Platt 1999 fits such a curve without prior.)
+    decisions at even odds. The slope is not below 0: where it would be, the best line without slope
+    is given. (Platt 1999 fits such a curve without prior.)
 
     Parameters
     ----------
@@ -235,18 +248,29 @@ def fit_odds(
     """
     design = np.column_stack([np.ones(len(odds)), odds])
     prior = np.array([0.0, 1.0])
-    found = prior.copy()
     # one decision at even odds carries an information of 1/4
-    strength = steadiness / 4 * np.eye(2)
-    for _ in range(25):
+    strength = steadiness / 4
+
+    def loss(line: NDArray[np.float64]) -> float:
+        claimed, away = design @ line, line - prior
+        return float(
+            (np.logaddexp(0, claimed) - wrong * claimed).sum() + strength / 2 * away @ away
+        )
+
+    found = prior
+    for _ in range(50):
         chance = sigmoid(design @ found)
-        slope = design.T @ (wrong - chance) - strength @ (found - prior)
-        bend = (design * (chance * (1 - chance))[:, None]).T @ design + strength
+        slope = design.T @ (wrong - chance) - strength * (found - prior)
+        bend = (design * (chance * (1 - chance))[:, None]).T @ design + strength * np.eye(2)
         step = np.linalg.solve(bend, slope)
-        found = found + np.clip(step, -1, 1)
         if np.abs(step).max() < 1e-6:
             break
-    return OddsLine(float(found[0]), max(float(found[1]), 0.0))
+        while loss(found + step) > loss(found):  # past the best line, and worse
+            step = step / 2
+        found = found + step
+    if found[1] < 0:
+        return OddsLine(fit_odds(np.zeros(len(odds)), wrong, steadiness).intercept, 0.0)
+    return OddsLine(float(found[0]), float(found[1]))
 
 
 def log_odds(chance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -259,5 +283,5 @@ def log_odds(chance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def sigmoid(odds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give the probability that log odds stand for."""
-    chance: NDArray[np.float64] = 1 / (1 + np.exp(-odds))
+    chance: NDArray[np.float64] = np.exp(-np.logaddexp(0, -odds))
     return chance
