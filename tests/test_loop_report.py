@@ -270,6 +270,14 @@ def test_what_the_split_makes_of_the_movement_is_shown(loop: Path) -> None:
     assert "How much of the movement is the split" in page.read_text(encoding="utf-8")
 
 
+def test_a_movement_of_an_earlier_version_is_shown_without_intervals(loop: Path) -> None:
+    text = 'what,sd,split_share\n"other seeds",0.01,\n"other splits",0.1,0.99\n'
+    (loop / "gain" / "movement.csv").write_text(text)
+    found = rows(make_report(loop).with_name("report.md").read_text(encoding="utf-8"))
+    assert ["other seeds", "1.0", ""] in found
+    assert ["other splits", "10.0", "99"] in found
+
+
 def test_a_gain_in_map_is_shown_as_far_as_it_goes(loop: Path) -> None:
     (loop / "gain" / "answers.csv").unlink()
     for name in ("cells", "effects"):

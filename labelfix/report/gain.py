@@ -105,12 +105,10 @@ def movement_rows(movement: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def _range(row: dict[str, Any], name: str, form: str) -> str:
-    """Write a share in per cent with its interval; nothing where there is none."""
-    values = [row[key] for key in (name, f"{name}_low", f"{name}_high")]
-    if None in values:
-        return ""
-    value, low, high = (format(100 * one, form) for one in values)
-    return f"{value} ({low} to {high})"
+    """Write a share in per cent with its interval, which folders of earlier versions lack."""
+    values = [row.get(key) for key in (name, f"{name}_low", f"{name}_high")]
+    value, low, high = ("" if one is None else format(100 * one, form) for one in values)
+    return f"{value} ({low} to {high})" if low else value
 
 
 def _overall(gain: Gain) -> str:
