@@ -292,6 +292,18 @@ def test_who_always_errs_mends_nothing_and_follows_the_queue(
     assert right <= last["spoilt"] <= right + proposals - int(errors.missing.sum())
 
 
+def test_reviews_that_follow_other_suggestions_are_trained_apart(
+    versions: tuple[Dataset, Dataset], queue: pl.DataFrame, tmp_path: Path
+) -> None:
+    """Two queues name other classes for the same right boxes."""
+    noisy, clean = versions
+    same = queue.drop_nulls("annotation_id").with_columns(kind=pl.lit("wrong_class"))
+    queues = {name: same.with_columns(suggested_label=pl.lit(name, pl.String)) for name in CLASSES}
+    some: Any = {"split": SPLIT, "draws": 2, "store": tmp_path}
+    simulate_boxes(noisy, clean, queues, [same.height], 1.0, Median(), 1, **some)
+    assert len(list(tmp_path.iterdir())) == 3  # none looked at, all dark, all bright
+
+
 def test_what_is_found_needs_no_training(
     versions: tuple[Dataset, Dataset], queue: pl.DataFrame
 ) -> None:

@@ -328,5 +328,7 @@ def _proposed(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _key(rows: pl.DataFrame) -> tuple[Any, ...]:
-    columns = ("item_id", "annotation_id", "kind", *(f"suggested_{edge}" for edge in BOX))
+    """Tell apart all that is made of such rows."""
+    said = ("suggested_label", *(f"suggested_{edge}" for edge in BOX))
+    columns = ("item_id", "annotation_id", "kind", *said)
     return tuple(rows.select(columns).sort(columns).rows())
