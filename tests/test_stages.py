@@ -132,6 +132,14 @@ def test_stages_go_on_where_they_stopped(tmp_path: Path) -> None:
     assert {path: after[path] for path in before} == before
 
 
+def test_a_gain_is_counted_from_the_first_stage_on() -> None:
+    stages = measure_stages(*versions(200), at=(0.5, 1), model="knn", seeds=1, split=ALONE, draws=2)
+    last = stages.curve.filter(decisions=200)
+    assert last["gain"].abs().max() > 0  # type: ignore[operator] # there are some
+    assert last["gain_per_100"].to_list() == pytest.approx(last["gain"].to_list())  # of 100 more
+    assert stages.curve.filter(decisions=100)["gain_per_100"].null_count() == 4
+
+
 def test_what_cannot_be_staged_is_said() -> None:
     noisy, clean = versions(60)
     with pytest.raises(InputError, match="shares from 0 to 1"):

@@ -63,7 +63,7 @@ class Stages:
         A row an order, stage, metric and yardstick: `corrected` tests by the corrected labels,
         `stage` by the labels of the stage. `value` is the mean over the seeds, with interval;
         `gain` is what it is above the order's first stage, paired, with interval; `gain_per_100`
-        is the gain per 100 decisions. Null where there is nothing to test on.
+        is the gain per 100 decisions since then. Null where there is nothing to test on.
     losses
         A row an order, stage and seed: `epochs` learnt, the `last` epoch's mean training loss, and
         the curve's `fluctuation` (the function of that name). Without rows for models that do not
@@ -286,10 +286,9 @@ def measured(
         )
         if progress is not None:
             progress("scoring stages", done, len(scores))
-    start: dict[str, Hashable] = {}
+    start: dict[str, Stage] = {}
     curve = [
-        _curve(one, metrics, numbers[one.key], numbers[start.setdefault(one.order, one.key)], level)
-        for one in stages
+        _curve(one, start.setdefault(one.order, one), metrics, numbers, level) for one in stages
     ]
     table = pl.concat([_losses(one, losses[one.key]) for one in stages])
     return Stages(
@@ -308,16 +307,17 @@ def _numbers(cells: Floats, n_metrics: int) -> Floats:
 
 def _curve(
     stage: Stage,
+    start: Stage,
     metrics: Sequence[str],
-    now: tuple[Floats, Floats],
-    before: tuple[Floats, Floats],
+    numbers: Mapping[Hashable, tuple[Floats, Floats]],
     level: float,
 ) -> pl.DataFrame:
-    (point, drawn), (first_point, first_drawn) = now, before
+    (point, drawn), (first_point, first_drawn) = numbers[stage.key], numbers[start.key]
     low, high = interval(drawn, level)
     gain_low, gain_high = interval(drawn - first_drawn, level)
     gain = (point - first_point)[0]
-    per_100 = 100 / stage.decisions if stage.decisions else float("nan")
+    since = stage.decisions - start.decisions
+    per_100 = 100 / since if since else float("nan")
     return pl.DataFrame(
         {
             "order": stage.order,
