@@ -249,6 +249,7 @@ def test_the_command_takes_classifiers_over_sizes_and_goes_on(
         (["--models", "logistic"], "small-cnn or finetune"),
         (["--sizes", "8"], "model auto"),
         (["--sizes", "8,x"], "--sizes"),
+        (["--sizes", "8,inf"], "whole numbers"),
         (["--models", "small-cnn", "--sizes", "2"], "SmallConvNet, size"),
     ],
 )

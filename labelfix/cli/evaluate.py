@@ -8,7 +8,7 @@ import inspect
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from labelfix.evaluate.curves import Stages
 
 __all__ = ["evaluate", "simulate", "stages"]
+
+_Number = TypeVar("_Number", int, float)
 
 TRAINING, SPLITTING, SIZES = "Training", "The split", "Models and sizes"
 
@@ -303,7 +305,7 @@ def _evaluate_sizes(
     wanted = SizeOptions(
         **msgspec.structs.asdict(options),
         models=tuple(models_named(models)) if models else (),
-        sizes=tuple(round(one) for one in _numbers(sizes, "--sizes")) if sizes else (),
+        sizes=tuple(_numbers(sizes, "--sizes", int)) if sizes else (),
         timed=timed,
     )
     with _at_work(quiet=quiet) as bars:
@@ -336,7 +338,7 @@ def stages(
     from labelfix.run.stages import stages as measure
 
     with _at_work(quiet=quiet) as bars:
-        shares = [one / 100 for one in _numbers(at, "--at")]
+        shares = [one / 100 for one in _numbers(at, "--at", float)]
         found = measure(options, shares, out, command=context.obj, progress=bars)
     _print(found, form, out / "stages.md", quiet=quiet)
 
@@ -371,7 +373,7 @@ def simulate(
     with _at_work(quiet=quiet) as bars:
         found = play(
             options,
-            [round(one) for one in _numbers(decisions, "--decisions")],
+            _numbers(decisions, "--decisions", int),
             out,
             error_rate=error_rate,
             queue_model=queue_model,
@@ -428,15 +430,18 @@ def _parts(text: str) -> tuple[int, int, int]:
     return train, validation, test
 
 
-def _numbers(text: str, option: str) -> list[float]:
+def _numbers(text: str, option: str, kind: type[_Number]) -> list[_Number]:
     """Read 0,25,100.
 
     Examples
     --------
-    >>> _numbers("0,25,100", "--at")
-    [0.0, 25.0, 100.0]
+    >>> _numbers("0,25,100", "--sizes", int), _numbers("0,2.5", "--at", float)
+    ([0, 25, 100], [0.0, 2.5])
     """
     try:
-        return [float(one) for one in text.split(",")]
+        return [kind(one) for one in text.split(",")]
     except ValueError as error:
-        raise InputError(Problem(option, repr(text), "numbers with commas between")) from error
+        whole = "whole " if kind is int else ""
+        raise InputError(
+            Problem(option, repr(text), f"{whole}numbers with commas between")
+        ) from error
