@@ -412,6 +412,20 @@ def test_cvat_archives_are_read(tmp_path: Path) -> None:
     assert "annotations.xml" in problems(lambda: read_answers(tmp_path / "bad.zip"))
 
 
+def test_broken_and_locked_archives_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "task.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("annotations.xml", CVAT)
+    whole = path.read_bytes()
+    entry = whole.index(b"PK\x01\x02")
+    places = {60: 0x41, entry + 8: 1, entry + 10: 0x41}  # content, lock, way of packing
+    for place, bits in places.items():
+        broken = bytearray(whole)
+        broken[place] ^= bits
+        path.write_bytes(broken)
+        assert "can be read" in problems(lambda: read_answers(path))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "found"),
     [
@@ -523,6 +537,37 @@ def test_images_of_another_size_are_refused(tool: str, tmp_path: Path) -> None:
     found = problems(lambda: decide(read_answers(path)))
     assert "im/a.png: found an image of 32 x 48 pixels; expected 64 x 48" in found
     assert "im/b.png" not in found
+
+
+@pytest.mark.parametrize("width", [32.0, "32"])
+def test_label_studio_sizes_count_however_they_are_written(width: Any, tmp_path: Path) -> None:
+    path = exported(tmp_path, "label-studio")
+    tasks = json.loads(path.read_text())
+    for result in tasks[0]["annotations"][0]["result"]:
+        result["original_width"] = width
+    path.write_text(json.dumps(tasks))
+    assert "32 x 48 pixels" in problems(lambda: decide(read_answers(path)))
+
+
+def test_sizes_that_are_no_numbers_of_pixels(tmp_path: Path) -> None:
+    path = exported(tmp_path, "coco")
+    path.write_text(path.read_text().replace('width": 64', 'width": 1e999'))
+    assert "no COCO document" in problems(lambda: read_answers(path))
+    (tmp_path / "a.xml").write_text(
+        f'<annotations><image width="{"9" * 5000}" height="1"/></annotations>'
+    )
+    assert read_answers(tmp_path / "a.xml")[0].size is None
+
+
+def test_coco_ids_may_have_become_numbers(tmp_path: Path) -> None:
+    given = GIVEN.with_columns(pl.col("annotation_id").replace("8", "0"))
+    path = exported(tmp_path, "coco", annotations=given, issues=queue(QUEUE.row(0, named=True)))
+    before = read_answers(path)
+    assert [one.key for one in before[0].regions] == ["7", "0"]
+    text = path.read_text()
+    path.write_text(re.sub(r'"labelfix_id": "(\d+)"', r'"labelfix_id": \1', text))
+    assert path.read_text() != text
+    assert read_answers(path) == before
 
 
 def test_boxes_cannot_be_percent_of_an_unknown_size(tmp_path: Path) -> None:

@@ -75,14 +75,14 @@ def read(path: Path) -> list[Answer]:
         for one in document["annotations"]:
             x, y, width, height = map(float, one["bbox"])
             box = (x, y, x + width, y + height)
-            regions[one["image_id"]].append(
-                Region(names[one["category_id"]], box, one.get(ID) or None)
-            )
+            key = one.get(ID)  # which may have become a number
+            region = Region(names[one["category_id"]], box, None if key in (None, "") else str(key))
+            regions[one["image_id"]].append(region)
         return [
-            Answer(one["file_name"], tuple(regions[one["id"]]), _size(one))
+            Answer(str(one["file_name"]), tuple(regions[one["id"]]), _size(one))
             for one in document["images"]
         ]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         found = f"no COCO document ({type(error).__name__}: {error})"
         raise InputError(Problem(str(path), found, "images, annotations and categories")) from error
 

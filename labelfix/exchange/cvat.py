@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr  # noqa: S406,RUF100 # no parser
 
@@ -29,6 +30,11 @@ ID = "labelfix_id"
 NOTE = "labelfix"
 MOST_BYTES = 1 << 30
 """Of the annotations in an archive: an archive can say that it holds any number of zeros."""
+MOST_DIGITS = 10
+"""Of a side in pixels, from which on it is none."""
+
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError, RuntimeError)
+"""What `zipfile` raises of archives that are broken, locked, or packed in a way unknown to it."""
 
 _SHAPES = ("polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton")
 
@@ -124,9 +130,10 @@ def read(path: Path) -> list[Answer]:
 
 def _size(image: Element) -> tuple[int, int] | None:
     sides = [image.attributes.get(name, "") for name in ("width", "height")]
-    if all(side.isascii() and side.isdigit() and int(side) for side in sides):
-        return int(sides[0]), int(sides[1])
-    return None
+    if not all(side.isascii() and side.isdigit() and len(side) < MOST_DIGITS for side in sides):
+        return None
+    width, height = map(int, sides)
+    return (width, height) if width and height else None
 
 
 def _content(path: Path) -> bytes:
@@ -135,7 +142,7 @@ def _content(path: Path) -> bytes:
     Raises
     ------
     InputError
-        If the archive has none, or says that it is too large.
+        If the archive has none, is broken or locked, or says that it is too large.
     """
     if path.suffix.lower() != ".zip":
         return path.read_bytes()
@@ -145,8 +152,8 @@ def _content(path: Path) -> bytes:
             if info.file_size > MOST_BYTES:
                 raise InputError(Problem(str(path), f"{info.file_size:,} bytes of annotations"))
             return archive.read(info)
-    except (zipfile.BadZipFile, KeyError) as error:
-        found = f"no annotations.xml in the archive ({error})"
+    except _UNREADABLE as error:
+        found = f"no annotations.xml in the archive that can be read ({error})"
         raise InputError(Problem(str(path), found, "an export as CVAT for images 1.1")) from error
 
 

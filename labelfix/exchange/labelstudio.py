@@ -174,8 +174,10 @@ def _size(results: Sequence[dict[str, Any]]) -> tuple[int, int] | None:
     """Find the size of the image that boxes are percent of."""
     for one in results:
         size = one.get("original_width"), one.get("original_height")
-        if isinstance(size[0], int) and isinstance(size[1], int):
-            return size[0], size[1]
+        try:
+            return round(float(size[0])), round(float(size[1]))  # type: ignore[arg-type] # or not
+        except (TypeError, ValueError, OverflowError):
+            continue
     return None
 
 
