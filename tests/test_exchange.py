@@ -570,6 +570,15 @@ def test_coco_ids_may_have_become_numbers(tmp_path: Path) -> None:
     assert read_answers(path) == before
 
 
+@pytest.mark.parametrize("part", ["images", "categories"])
+def test_coco_with_one_id_for_two_is_refused(part: str, tmp_path: Path) -> None:
+    path = exported(tmp_path, "coco")
+    document = json.loads(path.read_text())
+    document[part][1]["id"] = document[part][0]["id"]
+    path.write_text(json.dumps(document))
+    assert f"two {part} of one id" in problems(lambda: read_answers(path))
+
+
 def test_boxes_cannot_be_percent_of_an_unknown_size(tmp_path: Path) -> None:
     tasks = tasks_of(ITEMS.with_columns(width=0), GIVEN, QUEUE)
     write = partial(write_tasks, class_names=CLASSES, issues=QUEUE, root=None)

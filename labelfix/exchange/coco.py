@@ -72,6 +72,9 @@ def read(path: Path) -> list[Answer]:
         document = json.loads(path.read_bytes())
         names = {one["id"]: str(one["name"]) for one in document["categories"]}
         regions: dict[Any, list[Region]] = {one["id"]: [] for one in document["images"]}
+        for found, part in ((names, "categories"), (regions, "images")):
+            if len(found) < len(document[part]):
+                raise ValueError(f"two {part} of one id")
         for one in document["annotations"]:
             x, y, width, height = map(float, one["bbox"])
             box = (x, y, x + width, y + height)
@@ -83,8 +86,8 @@ def read(path: Path) -> list[Answer]:
             for one in document["images"]
         ]
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        found = f"no COCO document ({type(error).__name__}: {error})"
-        raise InputError(Problem(str(path), found, "images, annotations and categories")) from error
+        what = f"no COCO document ({type(error).__name__}: {error})"
+        raise InputError(Problem(str(path), what, "images, annotations and categories")) from error
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:
