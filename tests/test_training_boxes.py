@@ -121,7 +121,7 @@ def test_boxes_are_known_by_id_and_by_row() -> None:
     assert by_id.statistics().equals(watched(dataset, losses).statistics())
 
 
-@pytest.mark.parametrize("boxes", [[6], [-1], ["box 9"]])
+@pytest.mark.parametrize("boxes", [[6], [-1], ["box 9"], [0.5], [True]])
 def test_boxes_of_another_dataset_are_refused(boxes: Any) -> None:
     with pytest.raises(InputError, match="1 that are none of the dataset's"):
         BoxTracker(made_up()).update(boxes, [0.1], [0.1])
@@ -245,6 +245,16 @@ def test_losses_are_those_of_the_best_aligned_predictions(
         weight = aligned[best] / aligned[best].sum()
         np.testing.assert_allclose(said[0][row], -weight @ np.log(p[best] + 1e-7), rtol=1e-3)
         np.testing.assert_allclose(said[1][row], 1 - weight @ overlap[best], atol=1e-4)
+
+
+def test_where_nothing_is_predicted_losses_are_the_highest() -> None:
+    torch = pytest.importorskip("torch")
+    from labelfix.training.alignment import Alignment
+
+    box, label = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([1])
+    for shape in ((0, 4), (0, 3, 4)):
+        said = Alignment().losses(torch.zeros(shape), torch.zeros(0, 3), box, label)
+        assert [round(one.item(), 2) for one in said] == [16.12, 1.0]
 
 
 def small_models() -> dict[str, Any]:

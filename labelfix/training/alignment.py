@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +59,8 @@ class Alignment:
         location_loss
             One minus the overlap with the box, in [0, 1], shape (m,).
 
+        Where nothing is predicted both are the highest: no class is likely, nothing overlaps.
+
         Examples
         --------
         >>> predicted, probs = torch.tensor([[0.0, 0, 8, 10]]), torch.tensor([[0.5, 0.1]])
@@ -69,6 +72,8 @@ class Alignment:
         each = boxes[:, labels].transpose(0, 1) if boxes.ndim == 3 else boxes[None]
         overlap = _iou(given[:, None], each)
         log_probs = (probs[:, labels].T + TINY).log()
+        if not len(boxes):
+            return torch.full_like(given[:, 0], -math.log(TINY)), torch.ones_like(given[:, 0])
         aligned = self.probability * log_probs + self.overlap * (overlap + TINY).log()
         best, place = aligned.topk(min(self.most, aligned.shape[1]), dim=1)
         weight = best.softmax(dim=1)

@@ -344,7 +344,9 @@ class BoxTracker:
             bad = asked["annotation_id"].filter(rows.is_null()).to_list()
             given = rows.fill_null(0).to_numpy()
         else:
-            bad = given[(given < 0) | (given >= len(self))].tolist()
+            whole = given.dtype.kind in "iu"
+            fine = (given >= 0) & (given < len(self)) & whole
+            bad = given[~fine].tolist()
         if bad:
             found = f"{len(bad)} that are none of the dataset's, such as {bad[0]!r}"
             raise InputError(Problem("boxes", found, f"annotation ids, or 0 to {len(self) - 1}"))
