@@ -416,3 +416,6 @@ class BoxPredictions:
             check(self.fold, FOLDS, "folds")
         if self.losses is not None:
             check(self.losses, BOX_LOSSES, "losses")
+            if twice := self.losses.filter(self.losses["annotation_id"].is_duplicated()).height:
+                found = f"{twice} rows with an annotation_id that others have too"
+                raise InputError(Problem("losses", found, "one row a box"))

@@ -196,6 +196,16 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("labels.npz", "text.npz", "none.npz"):
         with pytest.raises(RunError, match=name):
             BoxTracker.load(tmp_path / name)
+    with pytest.raises(RunError, match="the state is not what a tracker of boxes wrote"):
+        BoxTracker(made_up()).load_state_dict({})
+
+
+def test_two_losses_of_one_box_are_refused() -> None:
+    dataset, found = judged()
+    losses = watched(dataset, np.full((1, 40, 2), 0.1)).predictions(dataset, found).losses
+    assert losses is not None
+    with pytest.raises(InputError, match="2 rows with an annotation_id that others have too"):
+        BoxPredictions(found, dataset.class_names, losses=pl.concat([losses, losses[3:4]]))
 
 
 def test_a_box_costs_at_most_32_bytes_a_statistic() -> None:

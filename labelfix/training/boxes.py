@@ -301,7 +301,7 @@ class BoxTracker:
         RunError
             If it is none, or a newer version's.
         """
-        other = _restored(state["npz"], "the state")
+        other = _restored(state.get("npz", b""), "the state")
         if other.fingerprint != self.fingerprint:
             raise InputError(Problem("state", "that of other boxes or classes", "this tracker's"))
         vars(self).update(vars(other))
