@@ -423,6 +423,17 @@ def test_images_that_two_detectors_read_differently_are_shown_side_by_side(
     assert "Where the two detectors differ" in page.read_text(encoding="utf-8")
 
 
+def test_detectors_that_see_nothing_at_first_are_shown_too(box_run: Path, loop: Path) -> None:
+    """The boxes are those of the first seed, the F1 that of all."""
+    decide_all(box_run, {"wrong_class": "accept"})
+    shutil.copytree(loop / "gain", box_run / "gain")
+    gain_of_boxes(box_run)
+    path = box_run / "gain" / "detections.csv"
+    pl.read_csv(path).filter(source="corrected_labels").write_csv(path)
+    text = make_report(box_run).with_name("report.md").read_text(encoding="utf-8")
+    assert "Trained on original boxes: 0 right, 0 wrong" in text
+
+
 def test_a_box_that_is_moved_and_renamed_is_one_card(box_run: Path) -> None:
     run = open_run(box_run)
     log = DecisionLog(box_run / "decisions.jsonl", run.info.dataset.fingerprint)

@@ -238,6 +238,7 @@ def test_a_simulation_from_files_to_a_folder(
     counts = pl.read_csv(out / "counts.csv").filter(decisions=80)
     mended = dict(counts.select("order", "mended").iter_rows())
     assert mended["labelfix"] > 1.5 * mended["random"]
+    assert json.loads((out / "simulation.json").read_text())["details"]["queue_model"] == "knn"
 
 
 def test_a_run_is_cleaned_in_the_orders_of_its_queue_and_of_its_review(

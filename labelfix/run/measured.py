@@ -43,6 +43,8 @@ _TEXT = {
     *("other", "kind", "source", "what"),
 }
 
+_YES_OR_NO = {"beyond_noise", "right"}
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What the records of all of them have."""
@@ -128,7 +130,7 @@ def _table(path: Path) -> pl.DataFrame:
         for name, kind in table.schema.items()
         if kind == pl.String and not _is_text(name) and table[name].null_count() == table.height
     ]
-    kinds = {name: pl.Boolean if name == "beyond_noise" else pl.Float64 for name in empty}
+    kinds = {name: pl.Boolean if name in _YES_OR_NO else pl.Float64 for name in empty}
     return table.with_columns(pl.lit(None, kind).alias(name) for name, kind in kinds.items())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,8 @@ def simulate(
     original, truth, _ = read_versions(options, progress)
     _refuse_early(original, truth, options, progress)
     play = _play_boxes if original.has_boxes and truth.has_boxes else _play_labels
-    found = play(original, truth, queue_model or options.model, options, out, progress)(
+    predicts = queue_model or options.model
+    found = play(original, truth, predicts, options, out, progress)(
         decisions,
         error_rate,
         options.model,
@@ -129,6 +131,7 @@ def simulate(
         store=out / STORE,
         progress=progress,
     )
+    found = replace(found, details={**found.details, "queue_model": predicts})
     _write(found, out, SIMULATION, options, command)
     return found
 
