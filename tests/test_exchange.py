@@ -313,6 +313,19 @@ def test_a_copy_of_a_proposed_box_is_a_new_box_and_added_once() -> None:
     assert decide(answers, replay) == []
 
 
+@pytest.mark.parametrize(
+    ("box", "action"), [((5, 6, 7.5, 9.25), "accept"), ((5, 6, 8, 9), "add_box")]
+)
+def test_a_proposed_box_that_lost_its_id_is_no_rejected_one(box: Any, action: str) -> None:
+    replay = Replay()
+    given = Region('a "b" <&> ü', (1 / 3, 2 / 3, 70.5, 60))
+    answers = [Answer("im/b.png", (given, Region("cat", box)))]
+    replay.extend(decide(answers, replay))
+    assert said(replay.decisions) == [(action, None)]
+    assert replay.decisions[0].issue == QUEUE["issue"][2]
+    assert decide(answers, replay) == []
+
+
 def test_who_was_one_of_several_is_the_same_person_alone() -> None:
     replay = Replay()
     mine = replace(answered(*SAME, Region("dog", (0, 0, 5, 5)))[0], by="1")

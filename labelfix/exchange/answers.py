@@ -69,7 +69,7 @@ def decisions_from(
     fingerprint
         Of the dataset.
     same_box
-        IoU from which a box without an id is taken for the given one that it overlaps most.
+        IoU from which a box without an id is the given or proposed one that it overlaps most.
     tolerance
         Pixels that an edge may be off and still be where it was.
 
@@ -308,19 +308,19 @@ class _Desk:
         matched, rest = self._match(given, regions)
         for row in given:
             self._given(row, matched.get(row["annotation_id"]))
-        proposed = {one["issue"]: one for one in self.issues if one["annotation_id"] is None}
-        new = []
-        for region in rest:
-            issue = proposed.pop((region.key or "").removeprefix(PROPOSED), None)
-            if issue is None:
-                new.append(replace(region, key=None))  # a copy of a proposal is none
+        proposed = {
+            PROPOSED + one["issue"]: one for one in self.issues if one["annotation_id"] is None
+        }
+        matched, new = self._match([_row(*one) for one in proposed.items()], rest)
+        for key, issue in proposed.items():
+            region = matched.get(key)
+            if region is None:
+                self.clerk.say("keep", self.item, about=issue)
                 continue
             action: Action = "accept" if self._as_suggested(issue, region) else "add_box"
             state = State(region.label, region.box)
             self.clerk.say(action, self.item, after=state, about=issue)
-        for issue in proposed.values():
-            self.clerk.say("keep", self.item, about=issue)
-        self._new(new)
+        self._new([replace(region, key=None) for region in new])  # a copy of a proposal is none
 
     def _new(self, regions: Sequence[Region]) -> None:
         """Compare new boxes with those that were imported before."""
@@ -382,7 +382,7 @@ class _Desk:
     def _match(
         self, given: Sequence[Mapping[str, Any]], regions: Sequence[Region]
     ) -> tuple[dict[str, Region], list[Region]]:
-        """Regions by the given box that they are; those that are none of them."""
+        """Regions by the given or proposed box that they are; those that are none of them."""
         left = {row["annotation_id"]: row for row in given}
         matched: dict[str, Region] = {}
         rest = []
@@ -397,6 +397,12 @@ class _Desk:
             matched[row["annotation_id"]] = region
             rest.remove(region)
         return matched, rest
+
+
+def _row(key: str, issue: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a proposed box as given ones are."""
+    corners = {edge: issue[f"suggested_{edge}"] for edge in BOX}
+    return {"annotation_id": key, "label": issue["suggested_label"], **corners}
 
 
 def _best_pairs(
