@@ -120,7 +120,7 @@ def _voc(dataset: Dataset) -> Iterator[File]:
         for rows in (here, ~here)
     )
     root = dataset.root or Path()
-    for place in sorted((root / "ImageSets").rglob("*.txt")):
+    for place in sorted(one for one in (root / "ImageSets").rglob("*.txt") if one.is_file()):
         lines = place.read_bytes().splitlines(keepends=True)
         left = [line for line in lines if (gone - stems).isdisjoint(_named(line))]
         yield place.relative_to(root).as_posix(), b"".join(left)
