@@ -157,6 +157,14 @@ def test_what_cannot_be_evaluated_is_said(
     assert not (tmp_path / "o").exists()
 
 
+def test_a_run_without_decisions_names_the_command_that_begins(
+    tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = find(FindOptions(path=str(tables[0]), id="key", model="knn"), tmp_path / "my run")
+    assert main(["evaluate", str(run.path), "--out", str(tmp_path / "o")]) == 2
+    assert f"labelfix review '{run.path}'" in " ".join(capsys.readouterr().err.split())
+
+
 def test_one_seed_and_equal_seeds_are_told(tables: tuple[Path, Path], tmp_path: Path) -> None:
     noisy, clean = map(str, tables)
     options = {"original": noisy, "corrected": clean, "id": "key", "model": "knn", "draws": 20}

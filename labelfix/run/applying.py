@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import warnings
 from typing import TYPE_CHECKING
 
@@ -146,9 +147,8 @@ def corrections_of(run: Run, prefer: Sequence[str] = ()) -> Corrections:
 
     path = run.path / DECISIONS
     if not path.is_file():
-        raise RunError(
-            f"{run.path}: nothing is decided yet; begin with: labelfix review {run.path}"
-        )
+        begin = f"labelfix review {shlex.quote(str(run.path))}"
+        raise RunError(f"{run.path}: nothing is decided yet; begin with: {begin}")
     replay = read_log(path, run.info.dataset.fingerprint)
     problems = [
         Problem(f"prefer {name!r}", "nobody of that name", f"one of {', '.join(replay.reviewers)}")
