@@ -13,6 +13,9 @@ __all__ = ["Alignment"]
 TINY = 1e-7
 """Added before logarithms: no probability or overlap that is told apart is smaller."""
 
+BLOCK = 16
+"""Given boxes at a time: with 200,000 predictions, as RetinaNet's, some 160 MiB."""
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -69,11 +72,19 @@ class Alignment:
         [0.69, 0.2]
         """
         boxes, probs, given = boxes.float(), probs.float(), given.float()
+        if not len(boxes):
+            return torch.full_like(given[:, 0], -math.log(TINY)), torch.ones_like(given[:, 0])
+        blocks = zip(given.split(BLOCK), labels.split(BLOCK), strict=True)
+        losses = [self._losses(boxes, probs, *block) for block in blocks]
+        class_loss, location_loss = (torch.cat(parts) for parts in zip(*losses, strict=True))
+        return class_loss, location_loss
+
+    def _losses(
+        self, boxes: Tensor, probs: Tensor, given: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
         each = boxes[:, labels].transpose(0, 1) if boxes.ndim == 3 else boxes[None]
         overlap = _iou(given[:, None], each)
         log_probs = (probs[:, labels].T + TINY).log()
-        if not len(boxes):
-            return torch.full_like(given[:, 0], -math.log(TINY)), torch.ones_like(given[:, 0])
         aligned = self.probability * log_probs + self.overlap * (overlap + TINY).log()
         best, place = aligned.topk(min(self.most, aligned.shape[1]), dim=1)
         weight = best.softmax(dim=1)
