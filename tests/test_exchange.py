@@ -519,6 +519,21 @@ def test_each_person_in_a_label_studio_file_decides_in_their_own_name(tmp_path: 
     assert decide(answers, replay) == []
 
 
+def test_what_a_person_submitted_last_counts_wherever_it_stands(tmp_path: Path) -> None:
+    path = exported(tmp_path, "label-studio")
+    tasks = json.loads(path.read_text())
+    (last,) = tasks[0]["annotations"]
+    last["updated_at"] = "2025-03-02T10:00:00.000000Z"
+    first = last | {"updated_at": "2025-03-01T10:00:00.000000Z", "result": []}
+    found = []
+    for order in ([first, last], [last, first]):
+        tasks[0]["annotations"] = order
+        path.write_text(json.dumps(tasks))
+        found.append(read_answers(path))
+    assert found[0] == found[1]
+    assert len(found[0][0].regions) == 2
+
+
 def test_choices_beside_the_classes_are_passed_over(tmp_path: Path) -> None:
     given = pl.DataFrame({"annotation_id": ["im/a.png"], "item_id": ["im/a.png"], "label": ["cat"]})
     issues = queue(issue("mislabeled", "im/a.png", "im/a.png", "dog"))

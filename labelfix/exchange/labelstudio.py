@@ -156,7 +156,8 @@ def _tasks(path: Path) -> list[dict[str, Any]]:
 def _submitted(task: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Find the results that each person submitted last."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for one in task.get("annotations") or []:
+    annotations = task.get("annotations") or []  # in any order
+    for one in sorted(annotations, key=lambda one: str(one.get("updated_at") or "")):
         if not one.get("was_cancelled"):
             person = one.get("completed_by")
             if isinstance(person, dict):
