@@ -444,7 +444,7 @@ class Tracker:
         Returns
         -------
         pl.DataFrame
-            The columns of `labelfix.schema.ISSUES`, as `find_issues` gives.
+            The columns of `labelfix.schema.CLASS_ISSUES`, as `find_issues` gives.
         """
         from labelfix.find import find_issues
 
