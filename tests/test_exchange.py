@@ -686,6 +686,19 @@ def test_yolo_is_written_as_a_folder_that_reads(tmp_path: Path) -> None:
         write_tasks(out, "yolo", tasks, class_names=CLASSES, issues=QUEUE, root=tmp_path / "old")
 
 
+@pytest.mark.parametrize("path", ["../a.png", "{}/a.png", "../../{.name}/data/im.png"])
+def test_yolo_writes_nothing_outside_its_folder(path: str, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    for place in (tmp_path / "a.png", root / "im.png"):
+        Image.new("L", (64, 48)).save(place)
+    items = ITEMS.head(1).with_columns(path=pl.lit(path.format(tmp_path)))
+    tasks = tasks_of(items, GIVEN.head(2), QUEUE.head(2))
+    write = partial(write_tasks, class_names=CLASSES, issues=QUEUE, root=root)
+    assert "inside the dataset" in problems(lambda: write(tmp_path / "out", "yolo", tasks))
+    assert sorted(one.name for one in tmp_path.rglob("*")) == ["a.png", "data", "im.png"]
+
+
 def test_coco_is_what_labelfix_reads_too(tmp_path: Path) -> None:
     path = exported(tmp_path, "coco")
     with pytest.warns(labelfix.LabelfixWarning, match="none of its images"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from labelfix.atomic import replacing
 from labelfix.boxes import YOLO
 from labelfix.errors import InputError, Problem
+from labelfix.formats.files import inside
 from labelfix.formats.yolo.data import label_path
 
 if TYPE_CHECKING:
@@ -95,9 +96,10 @@ def _write_yolo(out: Path, tasks: Sequence[Task], class_names: Sequence[str], ro
 
     codes = {name: code for code, name in enumerate(class_names)}
     problems = [
-        Problem(task.path, "no image there, or no size", "an image")
+        Problem(task.path, "no image there, or no size", "an image inside the dataset")
         for task in tasks
-        if not (root / task.path).is_file() or not task.width or not task.height
+        if inside(root, task.path) != task.path  # it names the files that are written
+        or not ((root / task.path).is_file() and task.width and task.height)
     ]
     if problems:
         raise InputError(problems)
