@@ -100,9 +100,10 @@ class Run:
             If the file is missing or damaged.
         """
         from labelfix.schema import BOX_ISSUES, check
-        from labelfix.schema import ISSUES as CLASS_ISSUES
+        from labelfix.schema import ISSUES as CLASS_COLUMNS
 
-        columns = BOX_ISSUES if self.info.dataset.boxes else CLASS_ISSUES
+        # without the error probability, which runs of earlier versions lack
+        columns = BOX_ISSUES if self.info.dataset.boxes else CLASS_COLUMNS
         return check(self._table(ISSUES), columns, str(self.path / ISSUES))
 
     @cached_property
