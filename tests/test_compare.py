@@ -394,6 +394,21 @@ def test_of_equal_scores_the_first_class_answers(tmp_path: Path) -> None:
     assert read_answers(tmp_path / "m.npy")[0].top.tolist() == [[0, 1, 2], [0, 1, 2]]
 
 
+def test_models_that_score_fewer_classes_than_there_are_are_told_together(
+    tmp_path: Path,
+) -> None:
+    for name, classes in (("few", 2), ("fewer", 1), ("all", 3), ("more", 4)):
+        np.save(tmp_path / f"{name}.npy", np.eye(4)[:, :classes])
+    np.save(tmp_path / "answers.npy", np.array([0, 1, 1, 0]))
+    np.save(tmp_path / "given.npy", np.array([0, 1, 2, 0]))
+    with pytest.raises(InputError) as caught:
+        read_material([tmp_path / "[!g]*.npy"], {"original": tmp_path / "given.npy"})
+    assert [(one.where, one.found, one.expected) for one in caught.value.problems] == [
+        ("predictions few", "scores for 2 classes", "3"),
+        ("predictions fewer", "scores for 1 classes", "3"),
+    ]
+
+
 def test_the_chart_is_the_same_each_time_and_shows_every_model() -> None:
     table = compared(planted()).accuracy
     picture = rank_chart(table)

@@ -51,12 +51,15 @@ class Answers:
         What names the rows; None if they are in the order of the labels.
     class_names
         Of the numbers, if the file tells.
+    scored
+        How many classes have scores; None where the file has answers.
     """
 
     name: str
     top: NDArray[Any]
     ids: pl.Series | None = None
     class_names: tuple[str, ...] | None = None
+    scored: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +153,8 @@ def read_material(
     known = _class_names(models, [*versions.values()], class_names, named)
     numbered = {one.name: told.each(_numbered_answers, one, known) for one in models}
     sets = {name: told.each(_label_sets, one, known) for name, one in versions.items()}
+    told.refuse()
+    told.problems += _too_few_classes(models, sets, known)
     told.refuse()
     return Material(numbered, sets, known, base)
 
@@ -250,13 +255,14 @@ def read_answers(path: str | Path, id: str | None = None) -> list[Answers]:  # n
     place = next((k for k in ("pred_probs", "top5", "top", "top1") if k in arrays), None)
     values = arrays[place] if place else next(iter(arrays.values()))
     if "models" not in arrays:
-        return [Answers(path.stem, _top(values, str(path)))]
+        return [Answers(path.stem, _top(values, str(path)), scored=_scored(values))]
     names = [str(name) for name in arrays["models"]]
     if place is None or len(values) != len(names):
         found = f"{len(names)} models and an array of shape {values.shape}"
         raise InputError(Problem(str(path), found, "top1, top5, top or pred_probs, by model"))
     return [
-        Answers(name, _top(one, f"{path}, {name}")) for name, one in zip(names, values, strict=True)
+        Answers(name, _top(one, f"{path}, {name}"), scored=_scored(one))
+        for name, one in zip(names, values, strict=True)
     ]
 
 
@@ -320,6 +326,10 @@ def _top(values: NDArray[Any], where: str) -> NDArray[Any]:
         found = f"an array of {values.dtype} with {values.ndim} axes"
         raise InputError(Problem(where, found, "scores of each class, or answers"))
     return values.reshape(len(values), -1)
+
+
+def _scored(values: NDArray[Any]) -> int | None:
+    return values.shape[1] if values.dtype.kind == "f" and values.ndim == 2 else None
 
 
 def _best(scores: NDArray[Any], where: str) -> NDArray[np.int64]:
@@ -557,6 +567,19 @@ def _refuse_other_classes(where: str, mine: tuple[str, ...], known: tuple[str, .
     ]
     if problems:
         raise InputError(problems)
+
+
+def _too_few_classes(
+    models: Sequence[Answers], sets: Mapping[str, LabelSets], known: tuple[str, ...] | None
+) -> list[Problem]:
+    """Tell of models that score fewer classes than there are: they are models of other classes."""
+    highest = max((int(one.label.max()) for one in sets.values() if len(one.label)), default=-1)
+    classes = highest + 1 if known is None else len(known)
+    return [
+        Problem(f"predictions {one.name}", f"scores for {one.scored:,} classes", f"{classes:,}")
+        for one in models
+        if one.scored is not None and one.scored < classes
+    ]
 
 
 def _label_sets(version: _Version, known: tuple[str, ...] | None) -> LabelSets:
