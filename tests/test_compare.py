@@ -405,7 +405,7 @@ def test_models_that_score_fewer_classes_than_there_are_are_told_together(
         read_material([tmp_path / "[!g]*.npy"], {"original": tmp_path / "given.npy"})
     assert [(one.where, one.found, one.expected) for one in caught.value.problems] == [
         ("predictions few", "scores for 2 classes", "3"),
-        ("predictions fewer", "scores for 1 classes", "3"),
+        ("predictions fewer", "scores for 1 class", "3"),
     ]
 
 

@@ -21,6 +21,7 @@ from labelfix.evaluate.compare import LabelSets
 from labelfix.formats.table import ID_NAMES, label_candidates
 from labelfix.formats.tablefile import is_table, open_table
 from labelfix.metadata import match_keys
+from labelfix.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -477,10 +478,10 @@ def _places(mine: pl.Series | None, base: pl.Series | None, rows: int, n: int, w
     problems = [
         Problem(
             where,
-            f"{what} {len(ids):,} ids: {_some(ids, MOST_LINES)}",
+            f"{what} {count(len(ids), name)}: {_some(ids, MOST_LINES)}",
             f"the {n:,} items of the labels",
         )
-        for what, ids in (("no row for", missing), ("rows for unknown", foreign))
+        for what, name, ids in (("no row for", "id", missing), ("rows for", "unknown id", foreign))
         if len(ids)
     ]
     if problems:
@@ -576,7 +577,11 @@ def _too_few_classes(
     highest = max((int(one.label.max()) for one in sets.values() if len(one.label)), default=-1)
     classes = highest + 1 if known is None else len(known)
     return [
-        Problem(f"predictions {one.name}", f"scores for {one.scored:,} classes", f"{classes:,}")
+        Problem(
+            f"predictions {one.name}",
+            f"scores for {count(one.scored, 'class', 'classes')}",
+            f"{classes:,}",
+        )
         for one in models
         if one.scored is not None and one.scored < classes
     ]
