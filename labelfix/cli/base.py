@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
 import shlex
 import sys
@@ -46,8 +47,11 @@ __all__ = [
     "VocPixelsOption",
     "app",
     "at_work",
+    "gathered",
     "guarded",
     "print_found",
+    "reading_options",
+    "text_of",
     "to_read",
 ]
 
@@ -168,6 +172,71 @@ SkipBad = Annotated[
     bool,
     typer.Option("--skip-bad", help="Leave out what cannot be read.", rich_help_panel=READING),
 ]
+
+
+def gathered(
+    gather: Callable[..., Any], into: str, *without: str
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Let commands share options: those of `gather`, but those named, stand for one parameter.
+
+    A command that has the parameter `into` is given the options in its place, and gets there what
+    `gather` makes of them.
+    """
+
+    def extend(command: Callable[..., R]) -> Callable[..., R]:
+        own = inspect.signature(command, eval_str=True)
+        options = inspect.signature(gather, eval_str=True).parameters
+        added = [one for name, one in options.items() if name not in without]
+
+        @functools.wraps(command)
+        def extended(**given: Any) -> R:
+            made = gather(**{one.name: given.pop(one.name) for one in added})
+            return command(**{into: made}, **given)
+
+        each = [added if name == into else [one] for name, one in own.parameters.items()]
+        parameters = [one.replace(kind=one.KEYWORD_ONLY) for ones in each for one in ones]
+        vars(extended)["__signature__"] = own.replace(parameters=parameters)  # which typer reads
+        extended.__annotations__ = {}
+        return extended
+
+    return extend
+
+
+def reading_options(
+    *,
+    dataset_format: DatasetFormat = None,
+    label: Label = None,
+    image: Image = None,
+    id_column: Id = None,
+    groups: Groups = None,
+    features: Features = None,
+    images: Images = None,
+    class_names: ClassNames = None,
+    voc_pixels: VocPixelsOption = VocPixels.inclusive,
+    skip_bad: SkipBad = False,
+) -> Any:  # Reading, which is dear to import
+    """Gather the options of how a dataset is read."""
+    from labelfix.run.record import Reading
+
+    return Reading(
+        dataset_format=dataset_format,
+        label=label,
+        image=image,
+        id=id_column,
+        groups=groups,
+        features=None if features is None else tuple(features),
+        images=text_of(images),
+        class_names=None if class_names is None else tuple(class_names),
+        voc_pixels=voc_pixels.value,
+        skip_bad=skip_bad,
+    )
+
+
+def text_of(path: Path | None) -> str | None:
+    """Give a path as records keep it."""
+    return None if path is None else str(path)
+
+
 ClassMap = Annotated[
     list[str] | None,
     to_read(

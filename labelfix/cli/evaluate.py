@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
 import sys
 import warnings
 from pathlib import Path
@@ -14,19 +12,11 @@ import typer
 
 from labelfix.cli.base import (
     READING,
-    ClassNames,
-    DatasetFormat,
-    Features,
     FormatOption,
-    Groups,
-    Id,
-    Image,
-    Images,
-    Label,
     Quiet,
-    SkipBad,
-    VocPixels,
-    VocPixelsOption,
+    gathered,
+    reading_options,
+    text_of,
     to_read,
 )
 from labelfix.cli.output import Format, print_lines, print_rows
@@ -34,7 +24,7 @@ from labelfix.cli.progress import Bars
 from labelfix.errors import InputError, LabelfixWarning, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from labelfix.evaluate.curves import Stages
 
@@ -147,29 +137,7 @@ Draws = Annotated[int, typer.Option(min=1, help="Bootstrap draws.")]
 Level = Annotated[float, typer.Option(help="Of the intervals.")]
 
 
-def _measuring(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of `_options` but those named; it gets them as `options`."""
-
-    def extend(command: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(command, eval_str=True)
-        shared = inspect.signature(_options, eval_str=True).parameters
-        added = {name: shared[name] for name in shared if name not in without}
-
-        @functools.wraps(command)
-        def extended(**given: Any) -> None:
-            options = _options(**{name: given.pop(name) for name in added})
-            command(options=options, **given)
-
-        first, *rest = (one for name, one in own.parameters.items() if name != "options")
-        parameters = [first, *added.values(), *rest]
-        all_alike = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
-        vars(extended)["__signature__"] = own.replace(parameters=all_alike)  # which typer reads
-        extended.__annotations__ = {}
-        return extended
-
-    return extend
-
-
+@gathered(reading_options, "reading")
 def _options(
     *,
     run: Run = None,
@@ -177,16 +145,7 @@ def _options(
     corrected: Corrected = None,
     allow_removed: AllowRemoved = False,
     prefer: Prefer = None,
-    dataset_format: DatasetFormat = None,
-    label: Label = None,
-    image: Image = None,
-    id_column: Id = None,
-    groups: Groups = None,
-    features: Features = None,
-    images: Images = None,
-    class_names: ClassNames = None,
-    voc_pixels: VocPixelsOption = VocPixels.inclusive,
-    skip_bad: SkipBad = False,
+    reading: Any,  # Reading
     model: Model = "auto",
     seeds: Seeds = 5,
     jobs: Jobs = None,
@@ -199,26 +158,19 @@ def _options(
     seed: Seed = 0,
     draws: Draws = 1000,
     level: Level = 0.95,
-) -> Any:  # GainOptions, as above
+) -> Any:  # GainOptions, as below
     """Gather the options that the commands here share."""
+    import msgspec
+
     from labelfix.run.gain import GainOptions
 
     return GainOptions(
-        run=_text(run),
-        original=_text(original),
-        corrected=_text(corrected),
+        **msgspec.structs.asdict(reading),
+        run=text_of(run),
+        original=text_of(original),
+        corrected=text_of(corrected),
         allow_removed=allow_removed,
         prefer=tuple(prefer or ()),
-        dataset_format=dataset_format,
-        label=label,
-        image=image,
-        id=id_column,
-        groups=groups,
-        features=None if features is None else tuple(features),
-        images=_text(images),
-        class_names=None if class_names is None else tuple(class_names),
-        voc_pixels=voc_pixels.value,
-        skip_bad=skip_bad,
         model=model,
         seeds=seeds,
         jobs=jobs,
@@ -234,7 +186,7 @@ def _options(
     )
 
 
-@_measuring()
+@gathered(_options, "options")
 def evaluate(
     context: typer.Context,
     *,
@@ -321,7 +273,7 @@ def _evaluate_sizes(
         print_lines(*size_findings(marks, found.details), f"All of it: {out / 'sizes.md'}")
 
 
-@_measuring()
+@gathered(_options, "options")
 def stages(
     context: typer.Context,
     *,
@@ -343,7 +295,7 @@ def stages(
     _print(found, form, out / "stages.md", quiet=quiet)
 
 
-@_measuring("run", "prefer", "resplit")
+@gathered(_options, "options", "run", "prefer", "resplit")
 def simulate(
     context: typer.Context,
     *,
@@ -408,10 +360,6 @@ def _print(found: Stages, form: Format, page: Path, *, quiet: bool) -> None:
             del columns["fluctuation"]
         print_rows(rows, form, columns)
         print_lines(f"Tested on corrected labels. All of it: {page}")
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _parts(text: str) -> tuple[int, int, int]:

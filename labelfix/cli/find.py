@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path  # noqa: TC003 # typer reads annotations
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,22 +12,14 @@ from labelfix.cli.base import (
     FINDINGS,
     TOP_OF_SHOW,
     ClassMap,
-    ClassNames,
-    DatasetFormat,
-    Features,
     FormatOption,
-    Groups,
-    Id,
-    Image,
-    Images,
-    Label,
     Quiet,
-    SkipBad,
     Top,
-    VocPixels,
-    VocPixelsOption,
     at_work,
+    gathered,
     print_found,
+    reading_options,
+    text_of,
     to_read,
 )
 from labelfix.cli.names import (
@@ -51,6 +43,7 @@ SCORING = "Scoring"
 IMAGE_COLUMNS = {"item_id": "image", "quality": "quality", "boxes": "boxes", "flagged": "flagged"}
 
 
+@gathered(reading_options, "reading")
 def find(
     context: typer.Context,
     path: Annotated[
@@ -97,16 +90,7 @@ def find(
         ),
     ] = None,
     class_map: ClassMap = None,
-    dataset_format: DatasetFormat = None,
-    label: Label = None,
-    image: Image = None,
-    id_column: Id = None,
-    groups: Groups = None,
-    features: Features = None,
-    images: Images = None,
-    class_names: ClassNames = None,
-    voc_pixels: VocPixelsOption = VocPixels.inclusive,
-    skip_bad: SkipBad = False,
+    reading: Any,  # Reading
     model: Annotated[
         str,
         typer.Option(
@@ -188,26 +172,19 @@ def find(
     quiet: Quiet = False,
 ) -> None:
     """Find label errors, and write a run directory: a ranked queue, and a page to look at."""
+    import msgspec
+
     from labelfix.run import FindOptions
     from labelfix.run import find as find_errors
 
     options = FindOptions(
-        path=_text(path),
-        labels=_text(labels),
+        **msgspec.structs.asdict(reading),
+        path=text_of(path),
+        labels=text_of(labels),
         pred_probs=tuple(str(one) for one in pred_probs or ()),
-        dynamics=_text(dynamics),
-        predictions=_text(predictions),
+        dynamics=text_of(dynamics),
+        predictions=text_of(predictions),
         class_map=tuple(class_map or ()),
-        dataset_format=dataset_format,
-        label=label,
-        image=image,
-        id=id_column,
-        groups=groups,
-        features=None if features is None else tuple(features),
-        images=_text(images),
-        class_names=None if class_names is None else tuple(class_names),
-        voc_pixels=voc_pixels.value,
-        skip_bad=skip_bad,
         model=model,
         train=not no_train,
         folds=folds,
@@ -274,7 +251,3 @@ def show(
     else:
         print_queue(shown, form)
     print_lines(*where_next(opened, rows.height - shown.height, "--top N shows N of them"))
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)

@@ -7,23 +7,16 @@ import sys
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labelfix.cli.base import (
     ClassMap,
-    ClassNames,
-    DatasetFormat,
     FormatOption,
-    Id,
-    Image,
-    Images,
-    Label,
     Quiet,
-    SkipBad,
-    VocPixels,
-    VocPixelsOption,
+    gathered,
+    reading_options,
 )
 from labelfix.cli.output import Format, print_lines, print_rows
 from labelfix.cli.progress import Bars
@@ -32,8 +25,6 @@ from labelfix.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from labelfix.run.record import Reading
 
 __all__ = ["filter", "slice"]
 
@@ -102,17 +93,11 @@ Where = Annotated[
 ]
 
 
+@gathered(reading_options, "reading", "groups", "features")
 def filter(  # noqa: A001 # the command's name
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The dataset.")],
     *,
-    dataset_format: DatasetFormat = None,
-    label: Label = None,
-    image: Image = None,
-    id_column: Id = None,
-    images: Images = None,
-    class_names: ClassNames = None,
-    voc_pixels: VocPixelsOption = VocPixels.inclusive,
-    skip_bad: SkipBad = False,
+    reading: Any,  # Reading
     template: Template = None,
     join: Join = None,
     on: On = None,
@@ -140,9 +125,6 @@ def filter(  # noqa: A001 # the command's name
 
     if (to is None) != (out is None):
         raise InputError(Problem("--to and --out", "one without the other", "both, or neither"))
-    reading = _reading(
-        dataset_format, label, image, id_column, images, class_names, voc_pixels, skip_bad=skip_bad
-    )
     with _told(quiet=quiet) as bars:
         kept = gather(
             read_as(path, reading, bars),
@@ -163,6 +145,7 @@ def filter(  # noqa: A001 # the command's name
         print_lines(f"{count(len(kept), 'item')}{written}.")
 
 
+@gathered(reading_options, "reading", "groups", "features")
 def slice(  # noqa: A001 # the command's name
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="A run; or a dataset, with --predictions.")
@@ -183,14 +166,7 @@ def slice(  # noqa: A001 # the command's name
             "--reviewed", help="Of a run: what reviewers found wrong, not what is flagged."
         ),
     ] = False,
-    dataset_format: DatasetFormat = None,
-    label: Label = None,
-    image: Image = None,
-    id_column: Id = None,
-    images: Images = None,
-    class_names: ClassNames = None,
-    voc_pixels: VocPixelsOption = VocPixels.inclusive,
-    skip_bad: SkipBad = False,
+    reading: Any,  # Reading
     template: Template = None,
     join: Join = None,
     on: On = None,
@@ -220,9 +196,6 @@ def slice(  # noqa: A001 # the command's name
     """Count errors for each value of each fact, worst first."""
     from labelfix.run.slices import slice_errors
 
-    reading = _reading(
-        dataset_format, label, image, id_column, images, class_names, voc_pixels, skip_bad=skip_bad
-    )
     with _told(quiet=quiet) as bars:
         table = slice_errors(
             path,
@@ -266,31 +239,6 @@ def _about_slices(slices: int, top: int, *, is_rate: bool) -> list[str]:
     test = f"p compares a slice with all other items, adjusted for {slices} comparisons (Holm). "
     note = "The intervals are not adjusted for how many there are: of twenty, one misses by chance."
     return [*more, test * is_rate + note]
-
-
-def _reading(
-    dataset_format: str | None,
-    label: str | None,
-    image: str | None,
-    id_column: str | None,
-    images: Path | None,
-    class_names: list[str] | None,
-    voc_pixels: VocPixels,
-    *,
-    skip_bad: bool,
-) -> Reading:
-    from labelfix.run.record import Reading
-
-    return Reading(
-        dataset_format=dataset_format,
-        label=label,
-        image=image,
-        id=id_column,
-        images=None if images is None else str(images),
-        class_names=None if class_names is None else tuple(class_names),
-        voc_pixels=voc_pixels.value,
-        skip_bad=skip_bad,
-    )
 
 
 def _joins(files: list[Path] | None, on: list[str] | None) -> list[tuple[str | Path, str]]:
