@@ -384,14 +384,19 @@ OUTLINES: dict[str, list[tuple[float, float]]] = {
 def write(scenes: Scenes, folder: Path, seed: int = 0) -> None:
     """Write the scenes as PNG images and one COCO file."""
     folder.mkdir(parents=True, exist_ok=True)
-    number = {name: i for i, name in enumerate(scenes.items["item_id"], start=1)}
-    for name, i in number.items():
-        draw(scenes, i - 1, seed).save(folder / name)
+    for i, name in enumerate(scenes.items["item_id"]):
+        draw(scenes, i, seed).save(folder / name)
+    write_annotations(scenes.items, scenes.annotations, folder / "annotations.json")
+
+
+def write_annotations(items: pl.DataFrame, annotations: pl.DataFrame, path: Path) -> None:
+    """Write one COCO file."""
+    number = {name: i for i, name in enumerate(items["item_id"], start=1)}
     images = [
         {"id": i, "file_name": name, "width": width, "height": height}
-        for i, (name, width, height) in enumerate(scenes.items.iter_rows(), start=1)
+        for i, (name, width, height) in enumerate(items.iter_rows(), start=1)
     ]
-    annotations = [
+    boxes = [
         {
             "id": int(row["annotation_id"]) + 1,
             "image_id": number[row["item_id"]],
@@ -400,11 +405,11 @@ def write(scenes: Scenes, folder: Path, seed: int = 0) -> None:
             "area": (row["x2"] - row["x1"]) * (row["y2"] - row["y1"]),
             "iscrowd": 0,
         }
-        for row in scenes.annotations.iter_rows(named=True)
+        for row in annotations.iter_rows(named=True)
     ]
     categories = [{"id": k, "name": name} for k, name in enumerate(CLASSES, start=1)]
-    document = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "annotations.json").write_text(json.dumps(document))
+    document = {"images": images, "annotations": boxes, "categories": categories}
+    path.write_text(json.dumps(document))
 
 
 def main() -> None:
