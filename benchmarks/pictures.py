@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent.parent / "docs/pictures"
 SHARE = 0.02
+PLANTED = ("missing", "spurious", "wrong_class", "bad_location", "duplicate")
 QUALITY = 82
 PATIENCE = 30
 
@@ -63,6 +64,7 @@ def make_run(folder: Path, images: int) -> Path:
     given = FindOptions(
         path=str(folder / "scenes/annotations.json"),
         predictions=str(folder / "predictions.parquet"),
+        kinds=PLANTED,
     )
     return find(given, folder / "run").path
 
