@@ -302,9 +302,9 @@ def test_what_is_no_tracker_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "plain.npy", np.zeros(3))
     np.savez(tmp_path / "newer.npz", about=np.frombuffer(b'{"schema_version": 99}', np.uint8))
     for name, text in [
-        ("text.npz", "is not what a tracker wrote"),
-        ("other.npz", "is not what a tracker wrote"),
-        ("plain.npy", "is not what a tracker wrote"),
+        ("text.npz", "is not what a tracker of items wrote"),
+        ("other.npz", "is not what a tracker of items wrote"),
+        ("plain.npy", "is not what a tracker of items wrote"),
         ("newer.npz", "newer labelfix"),
         ("none.npz", "No such file"),
     ]:

@@ -211,7 +211,7 @@ def test_two_losses_of_one_box_are_refused() -> None:
 def test_a_box_costs_at_most_32_bytes_a_statistic() -> None:
     tracker = BoxTracker(made_up())
     statistics = 4  # mean and slope of two losses
-    assert sum(one.nbytes for one in tracker._arrays().values()) / 6 <= 32 * statistics
+    assert sum(one.nbytes for one in tracker._sums_by_name().values()) / 6 <= 32 * statistics
     before = len(watched(made_up(), np.ones((1, 6, 2))).state_dict()["npz"])
     after = len(watched(made_up(), np.ones((100, 6, 2))).state_dict()["npz"])
     assert after <= before + 8  # the number of epochs has more digits

@@ -75,7 +75,7 @@ def test_examples_are_short(heading: str) -> None:
 def test_every_adapter_has_an_example() -> None:
     folder = Path(__file__).parent.parent / "labelfix" / "training"
     own = {"__init__", "counts", "sightings", "tensors", "tracker"}
-    own |= {"alignment", "looking"}
+    own |= {"alignment", "looking", "saved"}
     text = PAGE.read_text(encoding="utf-8")
     for path in folder.glob("*.py"):
         assert path.stem in own or f"from labelfix.training.{path.stem} import" in text

@@ -6,17 +6,15 @@ import hashlib
 import io
 import json
 import warnings
-import zipfile
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
 
-from labelfix.atomic import replacing
-from labelfix.errors import InputError, LabelfixWarning, Problem, RunError
-from labelfix.schema import BOX, BOX_PREDICTIONS, SCHEMA_VERSION, BoxPredictions
+from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.schema import BOX, BOX_PREDICTIONS, BoxPredictions
+from labelfix.training.saved import Saved
 from labelfix.training.sightings import sum_by_item
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ GIVEN = ("annotation_id", "item_id", "label", *BOX)
 """What a tracker knows of each box: its annotations, without what formats add."""
 
 
-class BoxTracker:
+class BoxTracker(Saved):
     """The loss of each given box, epoch by epoch, in two parts: of its class and of its place.
 
     A look at the images after each epoch fills it: `labelfix.training.torchvision.look` and
@@ -59,6 +57,8 @@ class BoxTracker:
     >>> tracker.suspects(1)["annotation_id", "class_loss", "location_loss"].row(0)
     ('1', 1.5, 0.25)
     """
+
+    _of = "boxes"
 
     def __init__(self, dataset: Dataset) -> None:
         if not dataset.has_boxes:
@@ -272,61 +272,33 @@ class BoxTracker:
         merged = BoxTracker.__new__(BoxTracker)
         merged._begin(self.boxes, self.class_names)
         for one in (self, *others):
-            for name, values in one._arrays().items():
+            for name, values in one._sums_by_name().items():
                 getattr(merged, name)[:] += values
             merged.epoch = max(merged.epoch, one.epoch)
         return merged
 
-    def state_dict(self) -> dict[str, bytes]:
-        """Give all that is known, to be kept with a checkpoint, without pickles."""
-        about = {
-            "schema_version": SCHEMA_VERSION,
-            "class_names": self.class_names,
-            "epoch": self.epoch,
-        }
-        table, content = io.BytesIO(), io.BytesIO()
-        self.boxes.write_ipc(table, compression="zstd")
-        packed = {"about": json.dumps(about).encode(), "boxes": table.getvalue()}
-        arrays = {name: np.frombuffer(part, dtype=np.uint8) for name, part in packed.items()}
-        np.savez(content, **arrays, **self._arrays())  # type: ignore[arg-type] # numpy types allow_pickle as a keyword
-        return {"npz": content.getvalue()}
-
-    def load_state_dict(self, state: Mapping[str, bytes]) -> None:
-        """Go on where `state_dict` was taken.
-
-        Raises
-        ------
-        InputError
-            If it is that of other boxes or classes.
-        RunError
-            If it is none, or a newer version's.
-        """
-        other = _restored(state.get("npz", b""), "the state")
-        if other.fingerprint != self.fingerprint:
-            raise InputError(Problem("state", "that of other boxes or classes", "this tracker's"))
-        vars(self).update(vars(other))
-
-    def save(self, path: str | Path) -> None:
-        """Write all that is known to one .npz file, without pickles."""
-        with replacing(Path(path)) as file:
-            file.write(self.state_dict()["npz"])
-
-    @classmethod
-    def load(cls, path: str | Path) -> BoxTracker:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        RunError
-            If it cannot be read, is something else, or a newer version's.
-        """
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise RunError(f"{path}: {error.strerror}") from error
-        return _restored(content, str(path))
+    def _about(self) -> dict[str, Any]:
+        return {"class_names": self.class_names, "epoch": self.epoch}
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
+        table = io.BytesIO()
+        self.boxes.write_ipc(table, compression="zstd")
+        return {"boxes": np.frombuffer(table.getvalue(), dtype=np.uint8), **self._sums_by_name()}
+
+    @classmethod
+    def _made_of(cls, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        tracker = cls.__new__(cls)
+        boxes = pl.read_ipc(io.BytesIO(arrays["boxes"].tobytes()))
+        tracker._begin(boxes, tuple(about["class_names"]))
+        tracker.epoch = about["epoch"]
+        for name, own in tracker._sums_by_name().items():
+            own[:] = arrays[name]
+        return tracker
+
+    def _go_on_from(self, other: Self) -> None:
+        vars(self).update(vars(other))
+
+    def _sums_by_name(self) -> dict[str, NDArray[Any]]:
         return {name: getattr(self, name) for name in ("_seen", "_broken", "_sums")}
 
     def _check_seen(self) -> None:
@@ -374,32 +346,3 @@ class BoxTracker:
 def _array(values: Any) -> NDArray[Any]:
     """Give an array of what may be a tensor on some device."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-
-
-def _restored(content: bytes, where: str) -> BoxTracker:
-    """Make a tracker of what `state_dict` gave."""
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            about = json.loads(arrays["about"].tobytes())
-            version = about["schema_version"]
-            if version <= SCHEMA_VERSION:
-                tracker = BoxTracker.__new__(BoxTracker)
-                boxes = pl.read_ipc(io.BytesIO(arrays["boxes"].tobytes()))
-                tracker._begin(boxes, tuple(about["class_names"]))
-                tracker.epoch = about["epoch"]
-                for name, own in tracker._arrays().items():
-                    own[:] = arrays[name]
-                return tracker
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        EOFError,
-        pl.exceptions.PolarsError,
-        zipfile.BadZipFile,
-    ) as error:
-        what = f"{where} is not what a tracker of boxes wrote"
-        raise RunError(f"{what}: {error!r}") from error
-    newer = f"{where} was written by a newer labelfix (schema {version})"
-    raise RunError(f"{newer}; this one knows schema {SCHEMA_VERSION}")

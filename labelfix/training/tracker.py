@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import warnings
-import zipfile
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import polars as pl
 
-from labelfix.atomic import replacing
-from labelfix.errors import InputError, LabelfixWarning, Problem, RunError, name_rows
-from labelfix.schema import SCHEMA_VERSION, Dataset, Predictions
+from labelfix.errors import InputError, LabelfixWarning, Problem, name_rows
+from labelfix.schema import Dataset, Predictions
 from labelfix.training.counts import Counts
+from labelfix.training.saved import Saved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +48,7 @@ class _Batch(NamedTuple):
     weights: Any
 
 
-class Tracker:
+class Tracker(Saved):
     """What a network says of each item while it learns from it.
 
     `update` it with each batch of any training loop, and call `end_epoch` after each epoch. Nothing
@@ -88,6 +85,8 @@ class Tracker:
     >>> tracker.issues(["cat", "dog", "cat"])["given_label", "suggested_label"].row(0)
     ('cat', 'dog')
     """
+
+    _of = "items"
 
     def __init__(
         self,
@@ -482,14 +481,8 @@ class Tracker:
         merged._counts = self._counts.merged([one._counts for one in others])
         return merged
 
-    def state_dict(self) -> dict[str, bytes]:
-        """Give all that is known, to be kept with a checkpoint, without pickles.
-
-        What waits is counted in first, so it may be called in the midst of an epoch.
-        """
-        self.flush()
-        about = {
-            "schema_version": SCHEMA_VERSION,
+    def _about(self) -> dict[str, Any]:
+        return {
             "n": self._n,
             "item_ids": self.item_ids,
             "class_names": self.class_names,
@@ -497,58 +490,25 @@ class Tracker:
             "threshold_class": self.threshold_class,
             "width": self._width,
         }
-        text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
-        content = io.BytesIO()
-        np.savez(content, about=text, **self._counts.arrays())  # type: ignore[arg-type] # numpy types allow_pickle as a keyword
-        return {"npz": content.getvalue()}
 
-    def load_state_dict(self, state: Mapping[str, bytes]) -> None:
-        """Go on where `state_dict` was taken.
-
-        Raises
-        ------
-        InputError
-            If it is that of other items or classes.
-        RunError
-            If it is none, or a newer version's.
-        """
-        other = self.restored(state)
-        if other.fingerprint != self.fingerprint:
-            raise InputError(Problem("state", "that of other items or classes", "this tracker's"))
-        self._counts, self._width = other._counts, other._width
-        self._waiting, self._waiting_bytes = [], 0
-
-    @staticmethod
-    def restored(state: Mapping[str, bytes]) -> Tracker:
-        """Make a tracker of what `state_dict` gave.
-
-        Raises
-        ------
-        RunError
-            If it is something else, or a newer version's.
-        """
-        return _restored(state["npz"], "the state")
-
-    def save(self, path: str | Path) -> None:
-        """Write all that is known to one .npz file, without pickles."""
-        content = self.state_dict()["npz"]
-        with replacing(Path(path)) as file:
-            file.write(content)
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        self.flush()
+        return self._counts.arrays()
 
     @classmethod
-    def load(cls, path: str | Path) -> Tracker:
-        """Read what `save` wrote.
+    def _made_of(cls, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        tracker = cls(
+            about["n"] if about["item_ids"] is None else about["item_ids"],
+            about["class_names"],
+            keep_probs=about["keep_probs"],
+            threshold_class=about["threshold_class"],
+        )
+        tracker._counts, tracker._width = Counts.from_arrays(arrays), about["width"]
+        return tracker
 
-        Raises
-        ------
-        RunError
-            If it cannot be read, is something else, or a newer version's.
-        """
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise RunError(f"{path}: {error.strerror}") from error
-        return _restored(content, str(path))
+    def _go_on_from(self, other: Self) -> None:
+        self._counts, self._width = other._counts, other._width
+        self._waiting, self._waiting_bytes = [], 0
 
     @property
     def _n_classes(self) -> int:
@@ -778,25 +738,3 @@ def _on_host(values: Any) -> NDArray[Any] | None:
 
         return as_array(values)
     return None
-
-
-def _restored(content: bytes, where: str) -> Tracker:
-    """Make a tracker of what `state_dict` gave."""
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            about = json.loads(arrays["about"].tobytes())
-            version = about["schema_version"]
-            counts = Counts.from_arrays(arrays) if version <= SCHEMA_VERSION else None
-    except (AttributeError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"{where} is not what a tracker wrote: {error!r}") from error
-    if counts is None:
-        newer = f"{where} was written by a newer labelfix (schema {version})"
-        raise RunError(f"{newer}; this one knows schema {SCHEMA_VERSION}")
-    tracker = Tracker(
-        about["n"] if about["item_ids"] is None else about["item_ids"],
-        about["class_names"],
-        keep_probs=about["keep_probs"],
-        threshold_class=about["threshold_class"],
-    )
-    tracker._counts, tracker._width = counts, about["width"]
-    return tracker
