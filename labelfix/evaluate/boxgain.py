@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from labelfix.errors import LabelfixWarning
 from labelfix.evaluate.boximages import image_tables
-from labelfix.evaluate.boxpairing import pair_boxes
 from labelfix.evaluate.boxplan import make_box_plan
 from labelfix.evaluate.boxscoring import BoxScores, check_test_boxes
 from labelfix.evaluate.detection import TWELVE
@@ -24,72 +23,49 @@ from labelfix.evaluate.tables import BEFORE, Gain, Layout, gain_tables, movement
 from labelfix.splits import PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from labelfix.evaluate.boxpairing import BoxPair
-    from labelfix.progress import Progress
-    from labelfix.schema import Dataset
-    from labelfix.splits import Split
+    from labelfix.evaluate.parts import Terms
 
 __all__ = ["measure_box_gain"]
 
 
-def measure_box_gain(
-    original: Dataset,
-    corrected: Dataset,
-    detector: Any,
-    seeds: int,
-    split: Split,
-    *,
-    resplit: bool,
-    allow_removed: bool,
-    suggested_by: Sequence[str],
-    draws: int,
-    level: float,
-    timed: int,
-    jobs: int | None,
-    store: Path | None,
-    cache: Path | Literal[False] | None,
-    progress: Progress | None,
-) -> Gain:
-    """Do what `labelfix.measure_gain` does, for boxes; parameters and errors as there."""
-    pair = pair_boxes(original, corrected, allow_removed=allow_removed)
-    plan = make_box_plan(pair, detector, seeds, split, resplit=resplit, progress=progress)
+def measure_box_gain(pair: BoxPair, detector: Any, terms: Terms) -> Gain:
+    """Do what `labelfix.measure_gain` does, for boxes; errors as there."""
+    plan = make_box_plan(pair, detector, terms)
     versions, units, parts = pair.versions(), plan.units, plan.parts
     check_test_boxes(versions, parts)
-    said = plan.warnings(suggested_by)
+    said = plan.warnings()
     for text in said:
         warnings.warn(text, LabelfixWarning, stacklevel=3)
-    options: dict[str, Any] = {"jobs": jobs, "store": store, "cache": cache, "progress": progress}
-    options["timed"] = timed
-    found = plan.train(versions, **options)
+    found = plan.train(versions)
     scores = BoxScores.of(found, versions, parts, units)
     drawn = redraw(
         scores.redrawn,
         scores.n_units,
         scores.n_seeds,
-        draws=draws,
-        seed=split.seed,
-        progress=progress,
+        draws=terms.draws,
+        seed=terms.split.seed,
+        progress=terms.progress,
     )
     by_seed = scores.by_seed(np.ones((1, scores.n_units)))[0]
-    point = scores.redrawn(np.ones((1, scores.n_units)), np.ones((1, seeds)))
+    point = scores.redrawn(np.ones((1, scores.n_units)), np.ones((1, terms.seeds)))
     layout = _layout(pair, scores)
     movement = None
-    if resplit:
-        first = np.repeat(parts[:1], seeds, axis=0)
+    if terms.resplit:
+        first = np.repeat(parts[:1], terms.seeds, axis=0)
         before = {BEFORE: versions[BEFORE]}
-        again = replace(plan, parts=first).train(before, **options)
+        again = replace(plan, parts=first).train(before)
         alone = BoxScores.of(again, before, first, units).by_seed(np.ones((1, scores.n_units)))[0]
         ends = alone[0, 0, :, 0], by_seed[0, 0, :, 0], by_seed[1, 1, :, 0]
-        movement = movement_table(*ends, level)
+        movement = movement_table(*ends, terms.level)
     seen = {name: [one.boxes for one in trained] for name, trained in found.items()}
     images, detections = image_tables(pair.corrected, seen, scores.tested["corrected"])
     return Gain(
-        **gain_tables(layout, scores.as_cells(point)[0], scores.as_cells(drawn), by_seed, level),
+        **gain_tables(
+            layout, scores.as_cells(point)[0], scores.as_cells(drawn), by_seed, terms.level
+        ),
         mcnemar=None,
         changes=changes_of(pair, parts[0]),
         movement=movement,
@@ -101,8 +77,8 @@ def measure_box_gain(
             **plan.details,
             "tested": int(scores.tested["original"].any(axis=0).sum()),
             "seeds_differ": bool((by_seed != by_seed[:, :, :1]).any()),
-            "draws": draws,
-            "level": level,
+            "draws": terms.draws,
+            "level": terms.level,
         },
         warnings=said,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from labelfix.evaluate.boxscoring import train_detectors
 from labelfix.evaluate.pairing import flattering
@@ -12,16 +12,14 @@ from labelfix.splits import TEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from labelfix.evaluate.boxpairing import BoxPair, BoxVersion
     from labelfix.evaluate.boxscoring import Trained
+    from labelfix.evaluate.parts import Terms
     from labelfix.predict.detect.models import Detector
-    from labelfix.progress import Progress
-    from labelfix.splits import Split
 
 __all__ = ["BoxPlan", "make_box_plan"]
 
@@ -44,6 +42,8 @@ class BoxPlan:
         Seed of each training.
     details
         The recipe, for the record.
+    terms
+        On which all this was decided.
     """
 
     pair: BoxPair
@@ -52,47 +52,33 @@ class BoxPlan:
     detector: Detector
     model_seeds: Sequence[int]
     details: Mapping[str, Any]
+    terms: Terms
 
-    def train(
-        self,
-        versions: Mapping[str, BoxVersion],
-        *,
-        cache: Path | Literal[False] | None,
-        **options: Any,
-    ) -> dict[str, list[Trained]]:
-        """Train on versions of the boxes; options and result as of `train_detectors`."""
-        from labelfix.predict import default_cache
-
-        folder = None if cache is False else (cache or default_cache())
+    def train(self, versions: Mapping[str, BoxVersion]) -> dict[str, list[Trained]]:
+        """Train on versions of the boxes; by version, one for each seed."""
         return train_detectors(
-            versions, self.detector, self.parts, self.model_seeds, cache=folder, **options
+            versions,
+            self.detector,
+            self.parts,
+            self.model_seeds,
+            jobs=self.terms.jobs,
+            timed=self.terms.timed,
+            store=self.terms.store,
+            cache=self.terms.cache_folder,
+            progress=self.terms.progress,
         )
 
-    def warnings(self, suggested_by: Sequence[str]) -> tuple[str, ...]:
-        """Say what makes a result weaker than it looks.
-
-        Parameters
-        ----------
-        suggested_by
-            Names of the models whose suggestions the reviewer followed.
-        """
+    def warnings(self) -> tuple[str, ...]:
+        """Say what makes a result weaker than it looks."""
         said = []
         if not self.pair.changed[(self.parts == TEST).any(axis=0)].any():
             said.append("no test image was corrected: nothing can be said of the test boxes")
-        if self.detector.name in suggested_by:
+        if self.detector.name in self.terms.suggested_by:
             said.append(flattering(self.detector.name, "boxes"))
         return tuple(said)
 
 
-def make_box_plan(
-    pair: BoxPair,
-    detector: Any,
-    seeds: int,
-    split: Split,
-    *,
-    resplit: bool,
-    progress: Progress | None,
-) -> BoxPlan:
+def make_box_plan(pair: BoxPair, detector: Any, terms: Terms) -> BoxPlan:
     """Split, and find the detector that is meant.
 
     Raises
@@ -104,16 +90,16 @@ def make_box_plan(
     from labelfix.predict.models import describe
 
     chosen = resolve(detector)
-    units, parts = draw_parts(pair.original, split, seeds, resplit=resplit, progress=progress)
+    units, parts = draw_parts(pair.original, terms)
     details = {
         "model": chosen.name,
         "parameters": describe(chosen),
-        "seeds": seeds,
-        "split": describe(split),
-        "resplit": resplit,
+        "seeds": terms.seeds,
+        "split": describe(terms.split),
+        "resplit": terms.resplit,
         "items": len(pair.original),
         "units": int(units.max()) + 1,
         "class_names": list(pair.original.class_names),
         "fingerprint": pair.original.fingerprint,
     }
-    return BoxPlan(pair, units, parts, chosen, seeds_of(split, seeds), details)
+    return BoxPlan(pair, units, parts, chosen, seeds_of(terms), details, terms)

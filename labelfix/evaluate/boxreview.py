@@ -12,7 +12,7 @@ from labelfix.errors import InputError, Problem
 from labelfix.evaluate.boxpairing import BoxErrors, BoxVersion, Same, pair_boxes
 from labelfix.evaluate.boxstages import measured_boxes, with_boxes
 from labelfix.evaluate.curves import Stage, Stages, count_table, random_order
-from labelfix.evaluate.parts import check_numbers
+from labelfix.evaluate.parts import Terms
 from labelfix.schema import BOX, BOX_ISSUES, check
 from labelfix.score.boxes.matching import Boxes, overlaps
 from labelfix.splits import Split
@@ -84,20 +84,9 @@ def simulate_boxes(
         As `labelfix.measure_gain`; for budgets below 0 or above the length of a queue; for rows on
         boxes that there are not.
     """
-    check_numbers(seeds=seeds, draws=draws, level=level)
-    recipe, same = split or Split(), same or Same()
-    pair, stages = _played(
-        original, truth, queues, decisions, error_rate, same, recipe.seed, allow_removed
-    )
-    return measured_boxes(
-        pair,
-        stages,
-        {"error_rate": error_rate, "same": same},
-        model,
-        seeds,
-        recipe,
-        resplit=False,
-        suggested_by=(),
+    terms = Terms(
+        seeds=seeds,
+        split=split or Split(),
         draws=draws,
         level=level,
         jobs=jobs,
@@ -105,6 +94,11 @@ def simulate_boxes(
         cache=cache,
         progress=progress,
     )
+    same = same or Same()
+    pair, stages = _played(
+        original, truth, queues, decisions, error_rate, same, terms.split.seed, allow_removed
+    )
+    return measured_boxes(pair, stages, {"error_rate": error_rate, "same": same}, model, terms)
 
 
 def play_boxes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -25,17 +25,16 @@ from labelfix.evaluate.curves import (
 )
 from labelfix.evaluate.detection import TWELVE
 from labelfix.schema import BOX
-from labelfix.splits import TEST, TRAIN, Split
+from labelfix.splits import TEST, TRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from labelfix.evaluate.boxpairing import BoxPair, Same
-    from labelfix.progress import Progress
+    from labelfix.evaluate.parts import Terms
     from labelfix.schema import Dataset
 
     Integers = NDArray[np.int64]
@@ -50,45 +49,20 @@ def measure_box_stages(
     orders: Mapping[str, Iterable[str]],
     at: Sequence[float],
     detector: Any,
-    seeds: int,
-    split: Split,
     same: Same,
-    *,
-    resplit: bool,
-    suggested_by: Sequence[str],
-    draws: int,
-    level: float,
-    jobs: int | None,
-    store: Path | None,
-    cache: Path | Literal[False] | None,
-    progress: Progress | None,
+    terms: Terms,
 ) -> Stages:
     """Do what `labelfix.evaluate.stages.measure_stages` does, for boxes: images are cleaned."""
     ids = pair.original.items["item_id"]
     rows = {name: rows_in_order(ids, listed, name) for name, listed in orders.items()}
-    rows["random"] = random_order(len(ids), split.seed)
+    rows["random"] = random_order(len(ids), terms.split.seed)
     errors = BoxErrors(pair, same).by_image
     stages = [
         _cleaned(pair, errors, name, order, number)
         for name, order in rows.items()
         for number in budgets(at, len(ids))
     ]
-    return measured_boxes(
-        pair,
-        stages,
-        {"at": sorted(set(at)), "same": same},
-        detector,
-        seeds,
-        split,
-        resplit=resplit,
-        suggested_by=suggested_by,
-        draws=draws,
-        level=level,
-        jobs=jobs,
-        store=store,
-        cache=cache,
-        progress=progress,
-    )
+    return measured_boxes(pair, stages, {"at": sorted(set(at)), "same": same}, detector, terms)
 
 
 def _cleaned(pair: BoxPair, errors: Integers, name: str, order: Integers, number: int) -> Stage:
@@ -119,17 +93,7 @@ def measured_boxes(
     stages: Sequence[Stage],
     details: Mapping[str, Any],
     detector: Any,
-    seeds: int,
-    split: Split,
-    *,
-    resplit: bool,
-    suggested_by: Sequence[str],
-    draws: int,
-    level: float,
-    jobs: int | None,
-    store: Path | None,
-    cache: Path | Literal[False] | None,
-    progress: Progress | None,
+    terms: Terms,
 ) -> Stages:
     """Train on every stage, and score it; parameters as for `measure_box_stages`.
 
@@ -142,21 +106,15 @@ def measured_boxes(
     """
     from labelfix.predict.models import describe
 
-    plan = make_box_plan(pair, detector, seeds, split, resplit=resplit, progress=progress)
+    plan = make_box_plan(pair, detector, terms)
     parts, corrected = plan.parts, pair.versions()["corrected"]
     versions = {str(one): one for one in distinct(stages).values()}
     check_test_boxes({"corrected": corrected}, parts)
     _check_training_boxes(versions, parts)
-    said = [*plan.warnings(suggested_by), *_untested(versions, parts)]
+    said = [*plan.warnings(), *_untested(versions, parts)]
     for text in said:
         warnings.warn(text, LabelfixWarning, stacklevel=4)
-    trained = plan.train(
-        {name: one.labels for name, one in versions.items()},
-        jobs=jobs,
-        store=store,
-        cache=cache,
-        progress=progress,
-    )
+    trained = plan.train({name: one.labels for name, one in versions.items()})
     scores = {
         one.key: BoxScores.of(
             {name: trained[name]},
@@ -173,10 +131,7 @@ def measured_boxes(
         TWELVE,
         {**plan.details, **details, "same": describe(details["same"])},
         said,
-        draws=draws,
-        level=level,
-        seed=split.seed,
-        progress=progress,
+        terms,
     )
 
 

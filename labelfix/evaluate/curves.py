@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelfix.progress import Progress
+    from labelfix.evaluate.parts import Terms
 
     Floats = NDArray[np.float64]
 
@@ -252,11 +252,7 @@ def measured(
     metrics: Sequence[str],
     details: Mapping[str, Any],
     said: Sequence[str],
-    *,
-    draws: int,
-    level: float,
-    seed: int,
-    progress: Progress | None,
+    terms: Terms,
 ) -> Stages:
     """Make the tables.
 
@@ -271,31 +267,37 @@ def measured(
         Names of the first numbers of the scores.
     details, said
         For `Stages`.
-    draws, level, seed
+    terms
         Of the intervals.
-    progress
-        Called as `progress(what, done, total)`.
     """
     numbers: dict[Hashable, tuple[Floats, Floats]] = {}
     for done, (key, one) in enumerate(scores.items(), start=1):
         once = np.ones((1, one.n_units)), np.ones((1, one.n_seeds))
-        drawn = redraw(one.redrawn, one.n_units, one.n_seeds, draws=draws, seed=seed)
+        drawn = redraw(
+            one.redrawn, one.n_units, one.n_seeds, draws=terms.draws, seed=terms.split.seed
+        )
         numbers[key] = (
             _numbers(one.as_cells(one.redrawn(*once)), len(metrics)),
             _numbers(one.as_cells(drawn), len(metrics)),
         )
-        if progress is not None:
-            progress("scoring stages", done, len(scores))
+        if terms.progress is not None:
+            terms.progress("scoring stages", done, len(scores))
     start: dict[str, Stage] = {}
     curve = [
-        _curve(one, start.setdefault(one.order, one), metrics, numbers, level) for one in stages
+        _curve(one, start.setdefault(one.order, one), metrics, numbers, terms.level)
+        for one in stages
     ]
     table = pl.concat([_losses(one, losses[one.key]) for one in stages])
     return Stages(
         counts=count_table(stages),
         curve=pl.concat(curve),
         losses=table,
-        details={**details, "draws": draws, "level": level, "losses": _about(table, details)},
+        details={
+            **details,
+            "draws": terms.draws,
+            "level": terms.level,
+            "losses": _about(table, details),
+        },
         warnings=tuple(said),
     )
 

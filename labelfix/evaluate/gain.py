@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.evaluate.boxpairing import pair_boxes
 from labelfix.evaluate.pairing import REMOVED, Pair, flattering, pair_versions
-from labelfix.evaluate.parts import check_classes, check_numbers, draw_parts, seeds_of
+from labelfix.evaluate.parts import Terms, check_classes, draw_parts, seeds_of
 from labelfix.evaluate.scoring import METRICS, UNTESTED, ClassScores
 from labelfix.evaluate.statistics import mcnemar, redraw
 from labelfix.evaluate.tables import (
@@ -61,8 +62,10 @@ class Plan:
         What learns, and from what.
     model_seeds
         Seed of each training.
-    timed
-        Test items whose time each training takes.
+    details
+        The recipe, for the record.
+    terms
+        On which all this was decided.
     """
 
     pair: Pair
@@ -72,7 +75,7 @@ class Plan:
     inputs: Inputs
     model_seeds: Sequence[int]
     details: Mapping[str, Any]
-    timed: int = 0
+    terms: Terms
 
 
 def measure_gain(
@@ -157,53 +160,44 @@ def measure_gain(
     >>> [gain.effect(name)["value"].__round__(2) for name in ("test_labels", "training_labels")]
     [0.1, 0.0]
     """
-    check_numbers(seeds=seeds, draws=draws, level=level)
-    recipe = split or Split()
-    if original.has_boxes and corrected.has_boxes:
-        from labelfix.evaluate.boxgain import measure_box_gain
-
-        return measure_box_gain(
-            original,
-            corrected,
-            model,
-            seeds,
-            recipe,
-            resplit=resplit,
-            allow_removed=allow_removed,
-            suggested_by=suggested_by,
-            draws=draws,
-            level=level,
-            timed=timed,
-            jobs=jobs,
-            store=store,
-            cache=cache,
-            progress=progress,
-        )
-    plan, said = make_plan(
-        pair_versions(original, corrected, allow_removed=allow_removed),
-        model,
-        seeds,
-        recipe,
+    terms = Terms(
+        seeds=seeds,
+        split=split or Split(),
         resplit=resplit,
         suggested_by=suggested_by,
+        draws=draws,
+        level=level,
+        timed=timed,
+        jobs=jobs,
         store=store,
         cache=cache,
         progress=progress,
     )
-    plan = replace(plan, timed=timed)
-    versions = plan.pair.versions()
-    trained = train(plan, list(versions.values()), jobs=jobs, store=store, progress=progress)
+    if original.has_boxes and corrected.has_boxes:
+        from labelfix.evaluate.boxgain import measure_box_gain
+
+        return measure_box_gain(
+            pair_boxes(original, corrected, allow_removed=allow_removed), model, terms
+        )
+    pair = pair_versions(original, corrected, allow_removed=allow_removed)
+    return _measure_class_gain(pair, model, terms)
+
+
+def _measure_class_gain(pair: Pair, model: Any, terms: Terms) -> Gain:
+    plan, said = make_plan(pair, model, terms)
+    versions = pair.versions()
+    trained = train(plan, list(versions.values()))
     answers = [one.answers for one in trained]
-    alone = _answers_on_one_split(plan, jobs=jobs, store=store, progress=progress)
+    alone = _answers_on_one_split(plan)
     scores = scores_of(plan, dict(zip(versions, answers, strict=True)), versions)
     drawn = scores.as_cells(
         redraw(
             scores.redrawn,
             scores.n_units,
             scores.n_seeds,
-            draws=draws,
-            seed=recipe.seed,
-            progress=progress,
+            draws=terms.draws,
+            seed=terms.split.seed,
+            progress=terms.progress,
         )
     )
     differ = any((one != one[0]).any() for one in answers)
@@ -212,26 +206,15 @@ def measure_gain(
         **plan.details,
         "tested": tested,
         "seeds_differ": differ,
-        "draws": draws,
-        "level": level,
+        "draws": terms.draws,
+        "level": terms.level,
     }
-    tables = _tables(plan, scores, drawn, level, alone, details, said)
+    tables = _tables(plan, scores, drawn, alone, details, said)
     seconds = {name: one.seconds for name, one in zip(versions, trained, strict=True)}
     return replace(tables, times=time_table(seconds))
 
 
-def make_plan(
-    pair: Pair,
-    model: Any,
-    seeds: int,
-    split: Split,
-    *,
-    resplit: bool = False,
-    suggested_by: Sequence[str] = (),
-    store: Path | None,
-    cache: Path | Literal[False] | None,
-    progress: Progress | None,
-) -> tuple[Plan, tuple[str, ...]]:
+def make_plan(pair: Pair, model: Any, terms: Terms) -> tuple[Plan, tuple[str, ...]]:
     """Split, choose the model, and make its inputs; warn, and give the warnings for the record.
 
     Raises
@@ -241,50 +224,38 @@ def make_plan(
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", LabelfixWarning)
-        plan = _plan(pair, model, seeds, split, resplit, store, cache, progress)
-        _warn(plan, suggested_by)
+        plan = _plan(pair, model, terms)
+        _warn(plan)
     ours = [str(one.message) for one in caught if issubclass(one.category, LabelfixWarning)]
     for one in caught:
         warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     return plan, tuple(dict.fromkeys(ours))
 
 
-def _plan(
-    pair: Pair,
-    model: Any,
-    seeds: int,
-    split: Split,
-    resplit: bool,
-    store: Path | None,
-    cache: Path | Literal[False] | None,
-    progress: Progress | None,
-) -> Plan:
-    from labelfix.predict import default_cache
+def _plan(pair: Pair, model: Any, terms: Terms) -> Plan:
     from labelfix.predict.models import describe
 
+    split = terms.split
     aside = {split.groups, split.sources, split.given}
     learned = tuple(name for name in pair.dataset.feature_columns if name not in aside)
     dataset = replace(pair.dataset, feature_columns=learned)
-    units, parts = draw_parts(dataset, split, seeds, resplit=resplit, progress=progress)
+    units, parts = draw_parts(dataset, terms)
     check_classes(pair.versions(), np.unique(parts, axis=0))
-    model_seeds = seeds_of(split, seeds)
-    folder = None if cache is False else (cache or default_cache())
-    chosen, inputs, why = _choose(
-        model, pair, dataset, parts[0], model_seeds[0], folder, store, progress
-    )
+    model_seeds = seeds_of(terms)
+    chosen, inputs, why = _choose(model, pair, dataset, parts[0], model_seeds[0], terms)
     details = {
         "model": chosen.name,
         "parameters": describe(chosen),
         "auto": why,
-        "seeds": seeds,
+        "seeds": terms.seeds,
         "split": describe(split),
-        "resplit": resplit,
+        "resplit": terms.resplit,
         "items": len(dataset),
         "units": int(units.max()) + 1,
         "class_names": list(pair.class_names),
         "fingerprint": pair.dataset.fingerprint,
     }
-    return Plan(pair, units, parts, chosen, inputs, model_seeds, details)
+    return Plan(pair, units, parts, chosen, inputs, model_seeds, details, terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,14 +277,7 @@ class Trained:
     seconds: list[Floats | None]
 
 
-def train(
-    plan: Plan,
-    labels: Sequence[NDArray[np.int64]],
-    *,
-    jobs: int | None = None,
-    store: Path | None = None,
-    progress: Progress | None = None,
-) -> list[Trained]:
+def train(plan: Plan, labels: Sequence[NDArray[np.int64]]) -> list[Trained]:
     """Train on each version of the labels with each seed, and predict its test part.
 
     Equal jobs are done once: a version that does not differ where it trains gives equal answers.
@@ -323,7 +287,7 @@ def train(
         for one in labels
         for seed in range(len(plan.model_seeds))
     ]
-    found = _train(plan, wanted, jobs=jobs, store=store, progress=progress)
+    found = _train(plan, wanted)
     seeds = len(plan.model_seeds)
     each = [slice(start, start + seeds) for start in range(0, len(wanted), seeds)]
     return [Trained(found.answers[o], found.losses[o], found.seconds[o]) for o in each]
@@ -355,27 +319,26 @@ def _job(plan: Plan, labels: NDArray[np.int64], seed: int, part: NDArray[np.int8
         np.flatnonzero(part == TEST),
         len(plan.pair.class_names),
         plan.model_seeds[seed],
-        plan.timed,
+        plan.terms.timed,
     )
 
 
-def _train(
-    plan: Plan,
-    wanted: Sequence[FoldJob],
-    *,
-    jobs: int | None,
-    store: Path | None,
-    progress: Progress | None,
-) -> Trained:
+def _train(plan: Plan, wanted: Sequence[FoldJob]) -> Trained:
     """Do each job; in place of seeds the result has jobs."""
     from labelfix.predict.jobs import run_jobs
 
+    terms = plan.terms
     keys = [
         (one.train.tobytes(), one.labels.tobytes(), one.test.tobytes(), one.seed) for one in wanted
     ]
     unique = dict(zip(keys, wanted, strict=True))
     results = run_jobs(
-        plan.model, plan.inputs, list(unique.values()), workers=jobs, store=store, progress=progress
+        plan.model,
+        plan.inputs,
+        list(unique.values()),
+        workers=terms.jobs,
+        store=terms.store,
+        progress=terms.progress,
     )
     of_key = dict(zip(unique, results, strict=True))
     answers = np.full((len(wanted), len(plan.units)), UNTESTED, dtype=np.int32)
@@ -385,15 +348,13 @@ def _train(
     return Trained(answers, [one.losses for one in each], [one.seconds for one in each])
 
 
-def _answers_on_one_split(
-    plan: Plan, *, jobs: int | None, store: Path | None, progress: Progress | None
-) -> NDArray[np.int32] | None:
+def _answers_on_one_split(plan: Plan) -> NDArray[np.int32] | None:
     """Where each seed has a split of its own: train all of them on the first one as well."""
-    if not plan.details["resplit"]:
+    if not plan.terms.resplit:
         return None
     seeds = range(len(plan.model_seeds))
     wanted = [_job(plan, plan.pair.original, seed, plan.parts[0]) for seed in seeds]
-    return _train(plan, wanted, jobs=jobs, store=store, progress=progress).answers
+    return _train(plan, wanted).answers
 
 
 def _choose(
@@ -402,16 +363,14 @@ def _choose(
     dataset: Dataset,
     part: NDArray[np.int8],
     seed: int,
-    cache: Path | None,
-    store: Path | None,
-    progress: Progress | None,
+    terms: Terms,
 ) -> tuple[Model, Inputs, Mapping[str, Any] | None]:
     """Resolve the model, or let `auto` choose on the validation part."""
     from labelfix.predict.auto import as_auto, choose
     from labelfix.predict.models import FoldJob
     from labelfix.predict.names import resolve
 
-    auto = as_auto(model)
+    auto, cache, progress = as_auto(model), terms.cache_folder, terms.progress
     if auto is None:
         chosen = resolve(model, dataset)
         return chosen, chosen.prepare(dataset, cache=cache, progress=progress), None
@@ -420,11 +379,11 @@ def _choose(
         expected = "some items to choose on, or a model by name"
         raise InputError(Problem("model auto", "a split without validation", expected))
     job = FoldJob(rows, pair.original[rows], held_out, len(pair.class_names), seed)
-    choice = choose(auto, dataset, job, cache=cache, store=store, progress=progress)
+    choice = choose(auto, dataset, job, cache=cache, store=terms.store, progress=progress)
     return choice.model, choice.inputs, choice.details
 
 
-def _warn(plan: Plan, suggested_by: Sequence[str]) -> None:
+def _warn(plan: Plan) -> None:
     pair, names = plan.pair, plan.pair.class_names
     if not (pair.relabelled | pair.removed)[(plan.parts == TEST).any(axis=0)].any():
         where = "no test item" if (pair.relabelled | pair.removed).any() else "nothing"
@@ -442,7 +401,7 @@ def _warn(plan: Plan, suggested_by: Sequence[str]) -> None:
         shown = ", ".join(repr(names[k]) for k in unseen[:5])
         more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
         _say(f"no training item for {shown}{more}, which are tested: they can only be missed")
-    if plan.model.name in suggested_by:
+    if plan.model.name in plan.terms.suggested_by:
         _say(flattering(plan.model.name, "labels"))
 
 
@@ -454,12 +413,11 @@ def _tables(
     plan: Plan,
     scores: ClassScores,
     drawn: Floats,
-    level: float,
     alone: NDArray[np.int32] | None,
     details: Mapping[str, Any],
     said: tuple[str, ...],
 ) -> Gain:
-    by_seed = scores.now()
+    by_seed, level = scores.now(), plan.terms.level
     once = np.ones((1, scores.n_units)), np.ones((1, scores.n_seeds))
     point = scores.as_cells(scores.redrawn(*once))[0]
     layout = Layout(

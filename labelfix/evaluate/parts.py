@@ -1,51 +1,77 @@
-"""Which items train and which test, by which seeds; and that there are enough of both."""
+"""On what terms versions are measured: which items train and which test, by which seeds."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from labelfix.errors import InputError, Problem
 from labelfix.evaluate.pairing import REMOVED
-from labelfix.splits import PARTS, TEST, TRAIN
+from labelfix.splits import PARTS, TEST, TRAIN, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from labelfix.progress import Progress
     from labelfix.schema import Dataset
-    from labelfix.splits import Split
 
-__all__ = ["check_classes", "check_numbers", "draw_parts", "seeds_of"]
+__all__ = ["Terms", "check_classes", "draw_parts", "seeds_of"]
 
 
-def check_numbers(*, seeds: int, draws: int, level: float) -> None:
-    """Refuse numbers that nothing can be measured with.
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How versions are split, trained on and compared.
+
+    Parameters
+    ----------
+    seeds, split, resplit, suggested_by, draws, level, timed, jobs, store, cache, progress
+        As for `labelfix.measure_gain`.
 
     Raises
     ------
     InputError
-        Naming each.
+        For numbers that nothing can be measured with, naming each.
     """
-    problems = [
-        Problem(name, str(found), expected)
-        for name, found, expected, good in (
-            ("seeds", seeds, "1 or more", seeds >= 1),
-            ("draws", draws, "1 or more", draws >= 1),
-            ("level", level, "a number between 0 and 1", 0 < level < 1),
-        )
-        if not good
-    ]
-    if problems:
-        raise InputError(problems)
+
+    seeds: int
+    split: Split = field(default_factory=Split)
+    resplit: bool = False
+    suggested_by: Sequence[str] = ()
+    draws: int
+    level: float
+    timed: int = 0
+    jobs: int | None = None
+    store: Path | None = None
+    cache: Path | Literal[False] | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        problems = [
+            Problem(name, str(found), expected)
+            for name, found, expected, good in (
+                ("seeds", self.seeds, "1 or more", self.seeds >= 1),
+                ("draws", self.draws, "1 or more", self.draws >= 1),
+                ("level", self.level, "a number between 0 and 1", 0 < self.level < 1),
+            )
+            if not good
+        ]
+        if problems:
+            raise InputError(problems)
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Where what can be used again is kept; None: nowhere."""
+        from labelfix.predict import default_cache
+
+        return None if self.cache is False else (self.cache or default_cache())
 
 
-def draw_parts(
-    dataset: Dataset, split: Split, seeds: int, *, resplit: bool, progress: Progress | None
-) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+def draw_parts(dataset: Dataset, terms: Terms) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
     """Draw one split for all seeds, or one each: units (n,), and parts (seeds, n).
 
     Raises
@@ -53,17 +79,19 @@ def draw_parts(
     InputError
         As `Split.draw`; for a given split with `resplit`.
     """
-    if resplit and split.given is not None:
+    split = terms.split
+    if terms.resplit and split.given is not None:
         found = f"resplit with the given split {split.given!r}"
         raise InputError(Problem("split", found, "one or the other"))
-    units = split.units(dataset, progress)
-    draws = [split.draw(dataset, units, split.seed + one) for one in range(seeds if resplit else 1)]
-    return units, np.stack(draws if resplit else draws * seeds)
+    units = split.units(dataset, terms.progress)
+    several = terms.seeds if terms.resplit else 1
+    draws = [split.draw(dataset, units, split.seed + one) for one in range(several)]
+    return units, np.stack(draws if terms.resplit else draws * terms.seeds)
 
 
-def seeds_of(split: Split, seeds: int) -> list[int]:
+def seeds_of(terms: Terms) -> list[int]:
     """Give each training a seed of its own; the first ones stay as more are asked for."""
-    spawned = np.random.SeedSequence(split.seed).spawn(seeds)
+    spawned = np.random.SeedSequence(terms.split.seed).spawn(terms.seeds)
     return [int(one.generate_state(1)[0]) for one in spawned]
 
 

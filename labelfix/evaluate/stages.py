@@ -27,7 +27,7 @@ from labelfix.evaluate.curves import (
 )
 from labelfix.evaluate.gain import make_plan, scores_of, train
 from labelfix.evaluate.pairing import pair_versions
-from labelfix.evaluate.parts import check_classes, check_numbers
+from labelfix.evaluate.parts import Terms, check_classes
 from labelfix.evaluate.scoring import METRICS
 from labelfix.splits import Split
 
@@ -113,57 +113,32 @@ def measure_stages(
     >>> stages.counts.select("order", "share", "mended", "left").rows()
     [('random', 0.0, 0, 20), ('random', 0.5, 9, 11), ('random', 1.0, 20, 0)]
     """
-    check_numbers(seeds=seeds, draws=draws, level=level)
-    if not len(at) or not all(0 <= one <= 1 for one in at):
-        raise InputError(Problem("at", str(list(at)), "shares from 0 to 1"))
-    recipe = split or Split()
-    if original.has_boxes and corrected.has_boxes:
-        from labelfix.evaluate.boxstages import measure_box_stages
-
-        return measure_box_stages(
-            pair_boxes(original, corrected, allow_removed=allow_removed),
-            orders or {},
-            at,
-            model,
-            seeds,
-            recipe,
-            same or Same(),
-            resplit=resplit,
-            suggested_by=suggested_by,
-            draws=draws,
-            level=level,
-            jobs=jobs,
-            store=store,
-            cache=cache,
-            progress=progress,
-        )
-    pair = pair_versions(original, corrected, allow_removed=allow_removed)
-    ids = pair.dataset.items["item_id"]
-    rows = {name: rows_in_order(ids, listed, name) for name, listed in (orders or {}).items()}
-    rows["random"] = random_order(len(ids), recipe.seed)
-    plan, said = make_plan(
-        pair,
-        model,
-        seeds,
-        recipe,
+    terms = Terms(
+        seeds=seeds,
+        split=split or Split(),
         resplit=resplit,
         suggested_by=suggested_by,
+        draws=draws,
+        level=level,
+        jobs=jobs,
         store=store,
         cache=cache,
         progress=progress,
     )
-    return _measured(
-        plan,
-        _stages(plan, rows, budgets(at, len(ids)), plan.pair.corrected),
-        said,
-        {"at": sorted(set(at))},
-        draws=draws,
-        level=level,
-        seed=recipe.seed,
-        jobs=jobs,
-        store=store,
-        progress=progress,
-    )
+    if not len(at) or not all(0 <= one <= 1 for one in at):
+        raise InputError(Problem("at", str(list(at)), "shares from 0 to 1"))
+    if original.has_boxes and corrected.has_boxes:
+        from labelfix.evaluate.boxstages import measure_box_stages
+
+        boxes = pair_boxes(original, corrected, allow_removed=allow_removed)
+        return measure_box_stages(boxes, orders or {}, at, model, same or Same(), terms)
+    pair = pair_versions(original, corrected, allow_removed=allow_removed)
+    ids = pair.dataset.items["item_id"]
+    rows = {name: rows_in_order(ids, listed, name) for name, listed in (orders or {}).items()}
+    rows["random"] = random_order(len(ids), terms.split.seed)
+    plan, said = make_plan(pair, model, terms)
+    stages = _stages(plan, rows, budgets(at, len(ids)), plan.pair.corrected)
+    return _measured(plan, stages, said, {"at": sorted(set(at))})
 
 
 def simulate(
@@ -210,8 +185,16 @@ def simulate(
     InputError
         As `measure_stages`; for budgets below 0 or above the number of items.
     """
-    check_numbers(seeds=seeds, draws=draws, level=level)
-    recipe = split or Split()
+    terms = Terms(
+        seeds=seeds,
+        split=split or Split(),
+        draws=draws,
+        level=level,
+        jobs=jobs,
+        store=store,
+        cache=cache,
+        progress=progress,
+    )
     pair = pair_versions(original, truth, allow_removed=allow_removed)
     ids = pair.dataset.items["item_id"]
     problems = [
@@ -224,27 +207,17 @@ def simulate(
     if problems:
         raise InputError(problems)
     rows = {name: rows_in_order(ids, listed, name) for name, listed in orders.items()}
-    rows["random"] = random_order(len(ids), recipe.seed)
+    rows["random"] = random_order(len(ids), terms.split.seed)
     reviewed = play_reviewer(
         pair.original,
         pair.corrected,
         _suggestions(ids, suggested or {}, pair.class_names, pair.original),
         error_rate,
-        recipe.seed,
+        terms.split.seed,
     )
-    plan, said = make_plan(pair, model, seeds, recipe, store=store, cache=cache, progress=progress)
-    return _measured(
-        plan,
-        _stages(plan, rows, sorted({0, *decisions}), reviewed),
-        said,
-        {"error_rate": error_rate},
-        draws=draws,
-        level=level,
-        seed=recipe.seed,
-        jobs=jobs,
-        store=store,
-        progress=progress,
-    )
+    plan, said = make_plan(pair, model, terms)
+    stages = _stages(plan, rows, sorted({0, *decisions}), reviewed)
+    return _measured(plan, stages, said, {"error_rate": error_rate})
 
 
 def play_reviewer(
@@ -303,13 +276,6 @@ def _measured(
     stages: Sequence[Stage],
     said: tuple[str, ...],
     details: Mapping[str, Any],
-    *,
-    draws: int,
-    level: float,
-    seed: int,
-    jobs: int | None,
-    store: Path | None,
-    progress: Progress | None,
 ) -> Stages:
     """Train on every stage, and score it."""
     different = distinct(stages)
@@ -317,7 +283,7 @@ def _measured(
         {str(one): one.labels for one in different.values()}, np.unique(plan.parts, axis=0)
     )
     labels = [one.labels for one in different.values()]
-    trained = train(plan, labels, jobs=jobs, store=store, progress=progress)
+    trained = train(plan, labels)
     scores = {
         key: scores_of(
             plan,
@@ -333,10 +299,7 @@ def _measured(
         METRICS,
         {**plan.details, **details},
         said,
-        draws=draws,
-        level=level,
-        seed=seed,
-        progress=progress,
+        plan.terms,
     )
 
 
