@@ -316,6 +316,24 @@ def test_keys_work_at_once_after_a_dialog_was_left(
     assert [event.action for event in server.events] == ["keep", "accept"]
 
 
+def test_a_class_chosen_right_after_a_dialog_was_left_is_taken(
+    serve: Callable[..., Server], visit: Callable[..., Page], class_run: Path
+) -> None:
+    server = serve(class_run)
+    page = visit(server.address)
+    page.keyboard.press("m")
+    page.locator("dialog[open]").wait_for()
+    page.evaluate(  # the event of the first one's closing comes when the second is open
+        "document.getElementById('search').close();"
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: '/', bubbles: true }))"
+    )
+    page.keyboard.type("gre")
+    page.keyboard.press("Enter")
+    arrive(page, queue_of(class_run)["item_id"][1])
+    saved(page)
+    assert len(server.events) == 1
+
+
 def test_a_held_key_decides_once_and_nothing_unseen_is_decided(
     serve: Callable[..., Server], visit: Callable[..., Page], class_run: Path
 ) -> None:

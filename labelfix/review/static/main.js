@@ -349,7 +349,7 @@ async function several() {
   const entry = queue.current;
   const first = [entry.given, entry.suggested].filter((label) => label !== null);
   const labels = await search.ask("Which classes are right?", entry.candidates.map(([label]) => label), first);
-  if (labels.length && queue.current === entry) mark("multi_label", labels);
+  if (labels.length && queue.current?.key === entry.key) mark("multi_label", labels);
 }
 
 async function anyClass() {
@@ -357,7 +357,7 @@ async function anyClass() {
   if (!entry) return;
   const likely = isBoxes ? boot.common : entry.candidates.map(([label]) => label);
   const [label] = await search.ask("Choose a class", [entry.suggested, ...likely].filter((one) => one !== null));
-  if (label !== undefined && queue.current === entry) setClass(label);
+  if (label !== undefined && queue.current?.key === entry.key) setClass(label);
 }
 
 function choose(id, editing = false) {

@@ -27,12 +27,17 @@ export class Search {
     const done = several && el("button", { type: "button", class: "main", onclick: () => this.#finish() }, el("span", {}, "Done"), el("kbd", {}, "Ctrl ⏎"));
     this.dialog.replaceChildren(el("h2", {}, title), this.input, this.picked, this.list, done || "");
     this.dialog.onkeydown = (event) => this.#key(event);
-    this.answer = [];
+    const answer = (this.answer = []);
     this.dialog.showModal();
     this.input.focus();
     this.#look();
     return new Promise((resolve) => {
-      this.dialog.addEventListener("close", () => resolve(this.answer), { once: true });
+      const closed = () => {
+        if (this.dialog.open) return; // the event is late: it is of the question before
+        this.dialog.removeEventListener("close", closed);
+        resolve(answer);
+      };
+      this.dialog.addEventListener("close", closed);
     });
   }
 
@@ -86,7 +91,7 @@ export class Search {
   #take(label) {
     if (!this.several) {
       this.recent = [label, ...this.recent.filter((one) => one !== label)].slice(0, 6);
-      this.answer = [label];
+      this.answer.push(label);
       this.dialog.close();
       return;
     }
@@ -101,7 +106,7 @@ export class Search {
       this.picked.textContent = "Choose two or more";
       return;
     }
-    this.answer = [...this.several];
+    this.answer.push(...this.several);
     this.dialog.close();
   }
 }
