@@ -249,7 +249,8 @@ def test_losses_are_those_of_the_best_aligned_predictions(
     said = Alignment(most=4).losses(*tensors)
     for row in range(boxes):
         own = corners[:, labels[row]] if by_class else corners[:, 0]
-        overlap, p = iou(own, box[row]), probs[:, labels[row]]
+        overlap = iou(own, box[row])
+        p = probs[:, labels[row]] * (overlap > 0)
         aligned = (p + 1e-7) ** 0.5 * (overlap + 1e-7) ** 6
         best = np.argsort(-aligned)[:4]
         weight = aligned[best] / aligned[best].sum()
@@ -265,6 +266,16 @@ def test_where_nothing_is_predicted_losses_are_the_highest() -> None:
     for shape in ((0, 4), (0, 3, 4)):
         said = Alignment().losses(torch.zeros(shape), torch.zeros(0, 3), box, label)
         assert [round(one.item(), 2) for one in said] == [16.12, 1.0]
+
+
+def test_what_lies_elsewhere_says_nothing_of_the_class_of_a_box() -> None:
+    torch = pytest.importorskip("torch")
+    from labelfix.training.alignment import Alignment
+
+    box, label = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([1])
+    sure = torch.tensor([[0.0, 0.99, 0.0]])
+    said = Alignment().losses(torch.tensor([[50.0, 50, 60, 60]]), sure, box, label)
+    assert [round(one.item(), 2) for one in said] == [16.12, 1.0]
 
 
 def small_models() -> dict[str, Any]:
@@ -479,6 +490,14 @@ def test_what_weakens_the_evidence_is_said() -> None:
     assert any("1 of 40 boxes were never seen" in text for text in texts)
     assert any("losses of 1 boxes were NaN or infinite, in '1.png'" in text for text in texts)
     assert any("1 boxes of the dataset are not those of the training" in text for text in texts)
+
+
+def test_a_detector_that_saw_nothing_is_said_beside_losses() -> None:
+    dataset, found = judged()
+    tracker = watched(dataset, np.full((1, 40, 2), 0.1))
+    with pytest.warns(LabelfixWarning, match="the detector predicts no box in any image"):
+        told = tracker.issues(dataset, BoxPredictions(found.clear(), dataset.class_names))
+    assert told.equals(tracker.issues(dataset))  # with no detector, and no warning
 
 
 def test_a_dataset_with_other_boxes_is_refused() -> None:

@@ -121,7 +121,8 @@ def assess_boxes(
     -----
     LabelfixWarning
         Where the predictions can say less than they seem to: a split without any, which is left
-        out; images without any; no confidence below a tenth; too few boxes to learn from.
+        out; images without any; no confidence below a tenth; too few boxes to learn from; no box
+        at all beside losses of a training, which then rank alone.
 
     Examples
     --------
@@ -146,6 +147,7 @@ def assess_boxes(
             found, fix = f"{scorer.name} beside losses of a training", "leave one of them away"
             raise InputError(Problem("score", found, "error_probability", fix))
         if boxes.is_empty():
+            _warn_of_blindness(predictions)
             return _by_losses_alone(dataset, losses, scorer, wanted)
     dataset = _predicted_part(dataset, boxes)
     _warn_of_silence(dataset, boxes)
@@ -166,6 +168,16 @@ def assess_boxes(
         issues = rank_peer(match, annotations, boxes, scorer, wanted)
     issues = check(issues, BOX_ISSUES, "issues")
     return BoxAssessment(issues, _summary(issues, match, _found(match)), strategies)
+
+
+def _warn_of_blindness(predictions: BoxPredictions | pl.DataFrame) -> None:
+    """Say where there was a detector, and nothing that it saw."""
+    if isinstance(predictions, BoxPredictions) and predictions.model != "training":
+        warnings.warn(
+            "the detector predicts no box in any image: ranked by the losses of a training alone",
+            LabelfixWarning,
+            stacklevel=3,
+        )
 
 
 def _by_losses_alone(

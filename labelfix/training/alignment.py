@@ -62,7 +62,7 @@ class Alignment:
         location_loss
             One minus the overlap with the box, in [0, 1], shape (m,).
 
-        Where nothing is predicted both are the highest: no class is likely, nothing overlaps.
+        Where nothing that is predicted overlaps a box, both are the highest: no class is likely.
 
         Examples
         --------
@@ -84,7 +84,8 @@ class Alignment:
     ) -> tuple[Tensor, Tensor]:
         each = boxes[:, labels].transpose(0, 1) if boxes.ndim == 3 else boxes[None]
         overlap = _iou(given[:, None], each)
-        log_probs = (probs[:, labels].T + TINY).log()
+        # what does not touch a box says nothing of it, however sure of the class it is
+        log_probs = (probs[:, labels].T * (overlap > 0) + TINY).log()
         aligned = self.probability * log_probs + self.overlap * (overlap + TINY).log()
         best, place = aligned.topk(min(self.most, aligned.shape[1]), dim=1)
         weight = best.softmax(dim=1)
