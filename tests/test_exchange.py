@@ -19,7 +19,7 @@ from PIL import Image
 
 import labelfix
 from labelfix import cli
-from labelfix.decisions import Decision, Replay, corrections, issue_ids, new_decision
+from labelfix.decisions import Decision, DecisionLog, Replay, corrections, issue_ids, new_decision
 from labelfix.exchange import Answer, Region, decisions_from, read_answers, tasks_of, write_tasks
 from labelfix.schema import BOX
 
@@ -334,6 +334,19 @@ def test_who_was_one_of_several_is_the_same_person_alone() -> None:
     assert decide([mine], replay) == []
 
 
+def test_who_came_alone_first_stays_apart_from_who_comes_later() -> None:
+    replay = Replay()
+    mine = replace(answered(*SAME, Region("dog", (0, 0, 5, 5)))[0], by="1")
+    theirs = replace(answered(*SAME)[0], by="2")
+    replay.extend(decide([mine], replay))
+    assert set(replay.reviewers) == {"ann"}
+    assert decide([mine], replay) == []
+    replay.extend(decide([theirs], replay))  # takes nothing of the first one back
+    assert set(replay.reviewers) == {"ann", "ann/2"}
+    assert decide([mine, theirs], replay) == decide([theirs], replay) == []
+    assert [one.action for one in replay.decisions if one.after] == ["add_box"]
+
+
 def test_a_later_file_says_how_it_is_now() -> None:
     replay = Replay()
 
@@ -425,10 +438,12 @@ def test_cvat_archives_are_read(tmp_path: Path) -> None:
     assert "annotations.xml" in problems(lambda: read_answers(tmp_path / "bad.zip"))
 
 
-def test_broken_and_locked_archives_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_broken_and_locked_archives_are_refused(packed: int, tmp_path: Path) -> None:
     path = tmp_path / "task.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", packed) as archive:
         archive.writestr("annotations.xml", CVAT)
+    assert len(read_answers(path)) == 2
     whole = path.read_bytes()
     entry = whole.index(b"PK\x01\x02")
     places = {60: 0x41, entry + 8: 1, entry + 10: 0x41}  # content, lock, way of packing
@@ -461,6 +476,23 @@ def test_cvat_that_cannot_be_used_is_refused(
 ) -> None:
     (tmp_path / "a.xml").write_text(CVAT.replace(old, new))
     assert found in problems(lambda: read_answers(tmp_path / "a.xml"))
+
+
+def test_shapes_that_are_no_boxes_are_all_named_with_what_to_do(tmp_path: Path) -> None:
+    """As servers write jobs of several kinds of shapes, on Windows too."""
+    shape = '<points label="cat" source="manual" occluded="0" points="9.05,8.70" z_order="0">'
+    text = CVAT.replace("</image>", f"  {shape}\n    </points>\n  </image>")
+    (tmp_path / "a.xml").write_bytes(text.replace("\n", "\r\n").encode())
+    lines = problems(lambda: read_answers(tmp_path / "a.xml")).splitlines()
+    assert [re.findall(r"[ab]\.png:\d+", line) for line in lines[1:]] == [
+        [f"{name}:{line}"]
+        for line, name in zip(
+            [n for n, one in enumerate(text.splitlines(), 1) if "<points" in one],
+            ["a.png", "b.png"],
+            strict=True,
+        )
+    ]
+    assert all("mend it in CVAT, or delete it there" in line for line in lines[1:])
 
 
 def test_label_studio_boxes_are_percent_of_the_image(tmp_path: Path) -> None:
@@ -517,6 +549,16 @@ def test_each_person_in_a_label_studio_file_decides_in_their_own_name(tmp_path: 
     assert not any(replay.extend(decisions))
     assert [conflict.subject for conflict in replay.conflicts()] == ["7"]
     assert decide(answers, replay) == []
+
+
+def test_a_name_with_half_a_character_can_be_written_to_the_log(tmp_path: Path) -> None:
+    path = exported(tmp_path, "label-studio")
+    path.write_text(path.read_text().replace('"completed_by": 1', '"completed_by": "\\ud800@a"'))
+    decisions = decide(read_answers(path))
+    assert {one.note for one in decisions} == {"person \\ud800@a"}
+    log = DecisionLog(tmp_path / "decisions.jsonl", "f")
+    log.append(*decisions)
+    assert decide(read_answers(path), log.replay) == []
 
 
 def test_what_a_person_submitted_last_counts_wherever_it_stands(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ class Decision(
     source
         `review`; `repeat`: an item shown a second time, blindly; `import`: from another tool.
     note
-        Words of the reviewer.
+        Words of the reviewer; of an import, which person of the tool it was, if the tool says.
     """
 
     schema_version: int

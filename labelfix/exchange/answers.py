@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["decisions_from"]
 
+PERSON = "person "
+"""Before what the tool calls who answered, in the note of a decision."""
+
 SHOWN = 20
 """Classes that a refusal names at most."""
 
@@ -51,8 +54,8 @@ def decisions_from(
     answer changed and this one does not. Of class labels, two or more are a `multi_label` mark, and
     none is `none_of_the_classes`.
 
-    Where answers are by several people, or were in an earlier file, each decides in a name of their
-    own, `reviewer/PERSON`.
+    Where answers are by several people, in this file or earlier ones, each decides in a name of
+    their own: who came alone first as `reviewer`, all others as `reviewer/PERSON`.
 
     Parameters
     ----------
@@ -86,11 +89,9 @@ def decisions_from(
     if has_boxes:
         _refuse_other_sizes(named, items.filter(wanted))
     given, asked = (_by_item(table.filter(wanted)) for table in (annotations, issues))
-    people = sorted({answer.by for answer in answers})
-    several = len(people) > 1 or any(one.startswith(f"{reviewer}/") for one in replay.reviewers)
     clerks = {
-        who: _Clerk(replay, f"{reviewer}/{who}" if who and several else reviewer, fingerprint)
-        for who in people
+        who: _Clerk(replay, name, fingerprint, f"{PERSON}{who}" if who else "")
+        for who, name in _reviewers({answer.by for answer in answers}, reviewer, replay).items()
     }
     for item, answer in named:
         of_item = [one for one in asked.get(item, []) if one["issue"] in shown]
@@ -178,6 +179,21 @@ def _refuse_other_sizes(named: Sequence[tuple[str, Answer]], items: pl.DataFrame
         raise InputError(problems)
 
 
+def _reviewers(people: Collection[str], reviewer: str, replay: Replay) -> dict[str, str]:
+    """Name the reviewer that each person of the tool is: the same in every file.
+
+    Who came alone first is `reviewer`; all others, and who came with others, are `reviewer/PERSON`.
+    """
+    imported = (one for one in replay.decisions if one.source == "import")
+    first = {one.note for one in imported if one.reviewer == reviewer and one.note}
+    several = len(people) > 1 or any(one.startswith(f"{reviewer}/") for one in replay.reviewers)
+    names = {}
+    for who in sorted(people):
+        apart = several if not first else f"{PERSON}{who}" not in first
+        names[who] = f"{reviewer}/{who}" if who and apart else reviewer
+    return names
+
+
 def _by_item(table: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in table.iter_rows(named=True):
@@ -192,6 +208,7 @@ class _Clerk:
     replay: Replay
     reviewer: str
     fingerprint: str
+    note: str
     decisions: list[Decision] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
 
@@ -247,6 +264,7 @@ class _Clerk:
                 kind=issue.get("kind"),
                 issue=issue.get("issue"),
                 source="import",
+                note=self.note,
                 **fields,
             )
         )

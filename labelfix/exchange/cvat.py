@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr  # noqa: S406,RUF100 # no parser
 
@@ -28,13 +27,11 @@ __all__ = ["read", "recognises", "write"]
 
 ID = "labelfix_id"
 NOTE = "labelfix"
+FIX = "mend it in CVAT, or delete it there, and export again"
 MOST_BYTES = 1 << 30
 """Of the annotations in an archive: an archive can say that it holds any number of zeros."""
 MOST_DIGITS = 10
 """Of a side in pixels, from which on it is none."""
-
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError, RuntimeError)
-"""What `zipfile` raises of archives that are broken, locked, or packed in a way unknown to it."""
 
 _SHAPES = ("polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton")
 
@@ -119,9 +116,8 @@ def read(path: Path) -> list[Answer]:
                 regions.append(found)
             elif found:
                 name = image.attributes.get("name", "")
-                problems.append(
-                    Problem(f"{path}: {name}", found, "boxes or tags", line=element.line)
-                )
+                where = f"{path}: {name}"
+                problems.append(Problem(where, found, "upright boxes, tags", FIX, element.line))
         answers.append(Answer(image.attributes.get("name", ""), tuple(regions), _size(image)))
     if problems:
         raise InputError(problems)
@@ -149,12 +145,13 @@ def _content(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo("annotations.xml")
-            if info.file_size > MOST_BYTES:
-                raise InputError(Problem(str(path), f"{info.file_size:,} bytes of annotations"))
-            return archive.read(info)
-    except _UNREADABLE as error:
+            content = archive.read(info) if info.file_size <= MOST_BYTES else None
+    except Exception as error:  # each way to pack has its own for what is broken or locked
         found = f"no annotations.xml in the archive that can be read ({error})"
         raise InputError(Problem(str(path), found, "an export as CVAT for images 1.1")) from error
+    if content is None:
+        raise InputError(Problem(str(path), f"{info.file_size:,} bytes of annotations"))
+    return content
 
 
 def _region(element: Element) -> Region | str:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from labelfix.errors import InputError, Problem
 from labelfix.exchange.tasks import Answer, Region
+from labelfix.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ __all__ = ["read", "recognises", "write"]
 
 CONTROL, OBJECT = "label", "image"
 """Names that the labelling set-up must give to the labels and to the image."""
+
+FIX = "mend it in Label Studio, or delete it there, and export again"
 
 LOCAL = "/data/local-files/?d="
 """Where Label Studio serves files below its document root, which it does not let be the folder of a
@@ -133,7 +136,8 @@ def read(path: Path) -> list[Answer]:
     for where, name, person, results in submitted:
         meant = [one for one in results if not (is_named and _is_remark(one))]
         regions, wrong = _read_results(meant)
-        problems += [Problem(f"{where} ({name})", one, "upright boxes or choices") for one in wrong]
+        place = f"{where} ({name})"
+        problems += [Problem(place, one, "upright boxes or choices", FIX) for one in wrong]
         answers.append(Answer(name, tuple(regions), _size(meant), person))
     if problems:
         raise InputError(problems)
@@ -162,7 +166,7 @@ def _submitted(task: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
             person = one.get("completed_by")
             if isinstance(person, dict):
                 person = person.get("email") or person.get("id")
-            found[str(person or "")] = [dict(result) for result in one.get("result") or []]
+            found[visible(str(person or ""))] = [dict(result) for result in one.get("result") or []]
     return found
 
 
