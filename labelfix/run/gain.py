@@ -32,6 +32,7 @@ __all__ = [
     "GainOptions",
     "check_out",
     "evaluate",
+    "measuring",
     "read_versions",
     "split_of",
     "versions_of_run",
@@ -130,16 +131,9 @@ def evaluate(
         original,
         corrected,
         options.model,
-        options.seeds,
-        split_of(options, original),
         resplit=options.resplit,
-        allow_removed=options.allow_removed or options.run is not None,
         suggested_by=suggested_by,
-        draws=options.draws,
-        level=options.level,
-        jobs=options.jobs,
-        store=out / STORE,
-        progress=progress,
+        **measuring(options, original, out, progress),
     )
     _write(gain, out, options, command)
     return gain
@@ -277,6 +271,22 @@ def _who_suggested(corrected: Path) -> tuple[str, ...]:
         return () if made_by is None else tuple(one.name for one in open_run(made_by).info.models)
     except RunError:  # the run went away since
         return ()
+
+
+def measuring(
+    options: GainOptions, original: Dataset, out: Path, progress: Progress | None
+) -> dict[str, Any]:
+    """Give the arguments that all measures of `labelfix.evaluate` have."""
+    return {
+        "seeds": options.seeds,
+        "split": split_of(options, original),
+        "allow_removed": options.allow_removed or options.run is not None,
+        "draws": options.draws,
+        "level": options.level,
+        "jobs": options.jobs,
+        "store": out / STORE,
+        "progress": progress,
+    }
 
 
 def split_of(options: GainOptions, dataset: Dataset) -> Split:

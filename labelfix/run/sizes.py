@@ -5,14 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelfix.run.gain import (
-    STORE,
-    GainOptions,
-    check_out,
-    read_versions,
-    split_of,
-    write_measured,
-)
+from labelfix.run.gain import GainOptions, check_out, measuring, read_versions, write_measured
 
 if TYPE_CHECKING:
     from labelfix.evaluate.sizes import Sizes
@@ -78,17 +71,10 @@ def evaluate_sizes(
         corrected,
         options.models or (options.model,),
         options.sizes,
-        options.seeds,
         timed=options.timed,
-        split=split_of(options, original),
         resplit=options.resplit,
-        allow_removed=options.allow_removed or options.run is not None,
         suggested_by=suggested_by,
-        draws=options.draws,
-        level=options.level,
-        jobs=options.jobs,
-        store=out / STORE,
-        progress=progress,
+        **measuring(options, original, out, progress),
     )
     marks = found.marks()
     pages = {

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelfix.run.directory import DECISIONS, open_run
-from labelfix.run.gain import STORE, check_out, read_versions, split_of, write_measured
+from labelfix.run.gain import (
+    STORE,
+    check_out,
+    measuring,
+    read_versions,
+    split_of,
+    write_measured,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -63,16 +70,9 @@ def stages(
         {} if options.run is None else _orders(open_run(options.run)),
         at,
         options.model,
-        options.seeds,
-        split_of(options, original),
         resplit=options.resplit,
-        allow_removed=options.allow_removed or options.run is not None,
         suggested_by=suggested_by,
-        draws=options.draws,
-        level=options.level,
-        jobs=options.jobs,
-        store=out / STORE,
-        progress=progress,
+        **measuring(options, original, out, progress),
     )
     _write(found, out, STAGES, options, command)
     return found
@@ -119,17 +119,7 @@ def simulate(
     play = _play_boxes if original.has_boxes and truth.has_boxes else _play_labels
     predicts = queue_model or options.model
     found = play(original, truth, predicts, options, out, progress)(
-        decisions,
-        error_rate,
-        options.model,
-        options.seeds,
-        split_of(options, original),
-        allow_removed=options.allow_removed,
-        draws=options.draws,
-        level=options.level,
-        jobs=options.jobs,
-        store=out / STORE,
-        progress=progress,
+        decisions, error_rate, options.model, **measuring(options, original, out, progress)
     )
     found = replace(found, details={**found.details, "queue_model": predicts})
     _write(found, out, SIMULATION, options, command)
