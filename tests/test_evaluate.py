@@ -12,10 +12,12 @@ from PIL import Image
 
 from labelfix.cli import main
 from labelfix.decisions import DecisionLog, State, new_decision
+from labelfix.errors import InputError
 from labelfix.report.gain import gain_findings
 from labelfix.run import FindOptions, find
 from labelfix.run.dataset import read_as
 from labelfix.run.gain import GainOptions, evaluate, versions_of_run
+from labelfix.run.stages import simulate
 from labelfix.schema import BOX
 
 if TYPE_CHECKING:
@@ -152,9 +154,26 @@ def test_what_cannot_be_evaluated_is_said(
     here = ["evaluate", str(tmp_path / "run"), "--skip-bad", "--out", str(tmp_path / "o")]
     assert main(here) == 2
     assert "--skip-bad: found an option beside RUN" in capsys.readouterr().err
+    assert main(["simulate", "--original", noisy, "--out", str(tmp_path / "o")]) == 2
+    told = capsys.readouterr().err
+    assert "not both versions" in told
+    assert "RUN" not in told
     assert main([*call, "--out", str(tmp_path / "o"), "--parts", "8:1"]) == 2
     assert "8:1:1" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_what_no_reviewer_can_do_is_said_before_anything_is_trained(
+    tables: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy, clean = map(str, tables)
+    monkeypatch.setattr("labelfix.predict.out_of_fold", None)  # whoever calls it fails
+    options = GainOptions(original=noisy, corrected=clean, id="key", model="knn")
+    with pytest.raises(InputError) as caught:
+        simulate(options, [-1, 241], tmp_path / "o", error_rate=1.5)
+    assert [one.where for one in caught.value.problems] == ["decisions", "decisions", "error_rate"]
+    with pytest.raises(InputError, match="found a run"):
+        simulate(GainOptions(run="somewhere"), [1], tmp_path / "o")
 
 
 def test_a_run_without_decisions_names_the_command_that_begins(

@@ -16,7 +16,7 @@ from PIL import Image
 import labelfix
 from labelfix.cli import main
 from labelfix.errors import InputError
-from labelfix.evaluate.sizes import Sizes, measure_sizes, model_at, models_named
+from labelfix.evaluate.sizes import LEAD, Sizes, measure_sizes, model_at, models_named
 from labelfix.predict.detect.models import DetectResult, found, scenes
 from labelfix.predict.models import Inputs
 from labelfix.predict.timing import WARM_UP, seconds_each
@@ -105,6 +105,8 @@ def test_cells_and_effects_are_those_of_single_gains(
     gain = labelfix.measure_gain(*versions, model, 2, SPLIT, draws=20)
     for name, table in (("cells", gain.cells), ("effects", gain.effects)):
         mine = getattr(sizes, name).filter(model="median-1", size=32)
+        if name == "effects":
+            mine = mine.filter(pl.col("effect") != LEAD)
         assert mine.drop("model", "size").equals(table)
     assert gain.times is None
 
@@ -116,17 +118,20 @@ def test_times_are_medians_of_each_model_size_and_version(sizes: Sizes) -> None:
 
 def marks_of(rows: list[tuple[str, int | None, float, float, float]]) -> pl.DataFrame:
     """Model, size, original and corrected metric, milliseconds."""
+    best = max(row[2] for row in rows)
     table = [
         {"model": model, "size": size, "metric": "ap"}
         | {"change": after - before, "change_low": after - before - 0.02, "change_high": 0.9}
         | {"original": before, "original_low": before - 0.1, "original_high": before + 0.1}
         | {"corrected": after, "corrected_low": after - 0.1, "corrected_high": after + 0.1}
+        | {"lead": after - best, "lead_low": after - best - 0.06, "lead_high": after - best + 0.06}
         | {"ms": ms}
         for model, size, before, after, ms in rows
     ]
     return pl.DataFrame(table, schema_overrides={"size": pl.Int64})
 
 
+ENDS = ("", "_low", "_high")
 DETAILS = {"seeds": 2, "level": 0.95, "tested": 8, "timed": 5, "processor": "x86, Linux"}
 
 
@@ -136,12 +141,42 @@ def test_the_fastest_model_that_is_as_good_is_named() -> None:
     )
     first, second, third, how = size_findings(marks, DETAILS)
     assert "s at 320 px is best: AP (COCO) 70.0%" in first
-    assert "n at 320 px is as good: 75.0%, 30.0 ms an image, 3.0 times as fast" in second
+    assert "n at 320 px reaches that: 75.0%, 30.0 ms an image, 3.0 times as fast" in second
+    assert "Paired, that is +5.0 (-1.0 to +11.0) points, within noise." in second
     assert "for 3 of 3 models and sizes" in third
     assert "one thread (x86, Linux)" in how
     none = size_findings(marks_of([("n", None, 0.5, 0.4, 10)]), DETAILS)
-    assert none[1] == "Trained on corrected labels, none is as good."
+    assert "none reaches that; n comes nearest, with 40.0%" in none[1]
+    assert "-10.0 (-16.0 to -4.0) points, beyond noise" in none[1]
     assert "0 of 1 model and size" in none[2]
+    of_before = marks.with_columns(pl.lit(None, pl.Float64).alias(f"lead{end}") for end in ENDS)
+    assert "Paired" not in " ".join(size_findings(of_before, DETAILS))
+
+
+def test_the_lead_is_paired_with_the_best_on_original_labels(
+    versions: tuple[Dataset, Dataset], sizes: Sizes
+) -> None:
+    marks = sizes.marks()
+    best = marks["original"].max()
+    assert (marks["lead"] - (marks["corrected"] - best)).abs().max() < 1e-12  # type: ignore[operator] # floats
+    own = marks.filter(original=best).row(0, named=True)  # of the best one it is its own change
+    assert [own[f"lead{end}"] for end in ENDS] == [own[f"change{end}"] for end in ENDS]
+    assert ((marks["lead_low"] <= marks["lead"]) & (marks["lead"] <= marks["lead_high"])).all()
+
+
+def test_copies_are_looked_for_once(
+    versions: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Dataset] = []
+    units = Split.units
+
+    def looking(split: Split, dataset: Dataset, progress: Progress | None) -> Any:
+        looked.append(dataset)
+        return units(split, dataset, progress)
+
+    monkeypatch.setattr(Split, "units", looking)
+    measure_sizes(*versions, [Median(), Median(slow=2.0)], [32, 64], 1, split=SPLIT, draws=2)
+    assert len(looked) == 1
 
 
 def test_the_page_and_the_picture_show_every_mark(sizes: Sizes) -> None:
@@ -164,6 +199,7 @@ def test_names_with_settings_are_told_apart() -> None:
     text = "yolo11n,epochs=2,batch_size=4,torchvision:fcos_resnet50_fpn,yolo11s.pt"
     expected = ["yolo11n,epochs=2,batch_size=4", "torchvision:fcos_resnet50_fpn", "yolo11s.pt"]
     assert models_named(text) == expected
+    assert models_named("yolo11n, epochs=2, yolo11s.pt ") == ["yolo11n,epochs=2", "yolo11s.pt"]
 
 
 def test_every_model_and_size_that_do_not_go_together_are_told_before_anything_is_trained(
@@ -251,6 +287,9 @@ def test_the_command_takes_classifiers_over_sizes_and_goes_on(
         (["--sizes", "8,x"], "--sizes"),
         (["--sizes", "8,inf"], "whole numbers"),
         (["--models", "small-cnn", "--sizes", "2"], "SmallConvNet, size"),
+        (["--models", "small-cnn,epochs=3"], "parameters of a classifier"),
+        (["--models", "small-cnn", "--model", "knn"], "--model knn beside it"),
+        (["--timed", "20"], "--timed: found alone"),
     ],
 )
 def test_what_makes_no_sense_is_said(
@@ -302,3 +341,24 @@ def test_ultralytics_takes_the_time_of_the_trained_detector(
     assert (found_sizes.times["ms"] > 0.1).all()
     again = measure_sizes(*versions, ["yolo11n,epochs=1"], [32], 1, **options)
     assert again.times.equals(found_sizes.times)  # kept, not taken anew
+
+
+def test_times_of_another_processor_are_taken_anew(
+    versions: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some: dict[str, Any] = {"split": SPLIT, "draws": 2, "store": tmp_path}
+
+    def measure() -> set[Path]:
+        measure_sizes(*versions, [Median()], [32], 1, timed=2, **some)
+        return set(tmp_path.iterdir())
+
+    here = measure()
+    assert measure() == here
+    monkeypatch.setattr("labelfix.predict.jobs.processor", lambda: "another, Linux")
+    assert len(measure()) == 2 * len(here)
+    monkeypatch.undo()
+    labelfix.measure_gain(*versions, Median(), 1, **some)
+    untimed = set(tmp_path.iterdir())
+    monkeypatch.setattr("labelfix.predict.jobs.processor", lambda: "another, Linux")
+    labelfix.measure_gain(*versions, Median(), 1, **some)
+    assert set(tmp_path.iterdir()) == untimed  # what was learned does not depend on it

@@ -211,8 +211,14 @@ def evaluate(
         ),
     ] = None,
     timed: Annotated[
-        int, typer.Option(min=1, help="Test images that are timed.", rich_help_panel=SIZES)
-    ] = 50,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Test images that are timed. Default: 50.",
+            rich_help_panel=SIZES,
+            show_default=False,
+        ),
+    ] = None,
     form: FormatOption = Format.table,
     quiet: Quiet = False,
 ) -> None:
@@ -223,6 +229,9 @@ def evaluate(
     if models is not None or sizes is not None:
         _evaluate_sizes(context.obj, options, models, sizes, timed, out, form, quiet=quiet)
         return
+    if timed is not None:
+        expected = "--models or --sizes with it: nothing else takes times"
+        raise InputError(Problem("--timed", "alone", expected))
     with _at_work(quiet=quiet) as bars:
         gain = measure(options, out, command=context.obj, progress=bars)
     if not quiet:
@@ -240,7 +249,7 @@ def _evaluate_sizes(
     options: Any,
     models: str | None,
     sizes: str | None,
-    timed: int,
+    timed: int | None,
     out: Path,
     form: Format,
     *,
@@ -254,11 +263,13 @@ def _evaluate_sizes(
     from labelfix.report.sizes import size_findings, size_rows
     from labelfix.run.sizes import SizeOptions, evaluate_sizes
 
+    given: dict[str, Any] = msgspec.structs.asdict(options)
+    if timed is not None:
+        given["timed"] = timed
     wanted = SizeOptions(
-        **msgspec.structs.asdict(options),
+        **given,
         models=tuple(models_named(models)) if models else (),
         sizes=tuple(_numbers(sizes, "--sizes", int)) if sizes else (),
-        timed=timed,
     )
     with _at_work(quiet=quiet) as bars:
         found = evaluate_sizes(wanted, out, command=command, progress=bars)

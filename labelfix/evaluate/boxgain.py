@@ -72,6 +72,7 @@ def measure_box_gain(pair: BoxPair, detector: Any, terms: Terms) -> Gain:
         answers=None,
         images=images,
         detections=detections,
+        drawn=scores.as_cells(drawn)[..., 0],
         times=time_table({k: [one.seconds for one in trained] for k, trained in found.items()}),
         details={
             **plan.details,

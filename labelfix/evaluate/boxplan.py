@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from labelfix.evaluate.boxscoring import train_detectors
 from labelfix.evaluate.pairing import flattering
-from labelfix.evaluate.parts import draw_parts, seeds_of
 from labelfix.splits import TEST
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def make_box_plan(pair: BoxPair, detector: Any, terms: Terms) -> BoxPlan:
     from labelfix.predict.models import describe
 
     chosen = resolve(detector)
-    units, parts = draw_parts(pair.original, terms)
+    units, parts = terms.parts(pair.original)
     details = {
         "model": chosen.name,
         "parameters": describe(chosen),
@@ -102,4 +101,4 @@ def make_box_plan(pair: BoxPair, detector: Any, terms: Terms) -> BoxPlan:
         "class_names": list(pair.original.class_names),
         "fingerprint": pair.original.fingerprint,
     }
-    return BoxPlan(pair, units, parts, chosen, seeds_of(terms), details, terms)
+    return BoxPlan(pair, units, parts, chosen, terms.model_seeds, details, terms)

@@ -11,7 +11,7 @@ import polars as pl
 from labelfix.errors import InputError, Problem
 from labelfix.evaluate.boxpairing import BoxErrors, BoxVersion, Same, pair_boxes
 from labelfix.evaluate.boxstages import measured_boxes, with_boxes
-from labelfix.evaluate.curves import Stage, Stages, count_table, random_order
+from labelfix.evaluate.curves import Stage, Stages, check_review, count_table, random_order
 from labelfix.evaluate.parts import Terms
 from labelfix.schema import BOX, BOX_ISSUES, check
 from labelfix.score.boxes.matching import Boxes, overlaps
@@ -185,13 +185,7 @@ def _check_queues(
             shown = ", ".join(unknown[:5])
             problems.append(Problem(f"queue {name}", f"no box {shown}", "boxes of the dataset"))
     shortest = min((queue.height for queue in queues.values()), default=0)
-    problems += [
-        Problem("decisions", str(one), f"0 to {shortest:,}, the length of the shortest queue")
-        for one in decisions
-        if not 0 <= one <= shortest
-    ]
-    if not 0 <= error_rate <= 1:
-        problems.append(Problem("error_rate", str(error_rate), "0 to 1"))
+    problems += check_review(decisions, error_rate, shortest, "the length of the shortest queue")
     if problems:
         raise InputError(problems)
 

@@ -25,6 +25,7 @@ __all__ = [
     "Stage",
     "Stages",
     "budgets",
+    "check_review",
     "count_table",
     "distinct",
     "first",
@@ -188,6 +189,38 @@ def budgets(at: Sequence[float], n: int) -> list[int]:
     [0, 5, 10]
     """
     return sorted({round(share * n) for share in at})
+
+
+def check_review(
+    decisions: Sequence[int], error_rate: float, most: int | None, of: str = ""
+) -> list[Problem]:
+    """Say what makes no sense for a played reviewer.
+
+    Parameters
+    ----------
+    decisions, error_rate
+        As `labelfix.evaluate.stages.simulate` takes them.
+    most
+        So many decisions there are to make; None: not known yet.
+    of
+        What that number is, in words.
+
+    Examples
+    --------
+    >>> for problem in check_review([10, 30], 1.5, 20, "the number of items"):
+    ...     print(problem)
+    decisions: found 30; expected 0 to 20, the number of items
+    error_rate: found 1.5; expected 0 to 1
+    """
+    expected = "0 or more" if most is None else f"0 to {most:,}, {of}"
+    problems = [
+        Problem("decisions", str(one), expected)
+        for one in decisions
+        if one < 0 or (most is not None and one > most)
+    ]
+    if not 0 <= error_rate <= 1:
+        problems.append(Problem("error_rate", str(error_rate), "0 to 1"))
+    return problems
 
 
 def first(order: NDArray[np.int64], number: int) -> NDArray[np.bool_]:

@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
-from labelfix.evaluate.boxpairing import pair_boxes
+from labelfix.evaluate.boxpairing import BoxPair, pair_boxes
 from labelfix.evaluate.pairing import REMOVED, Pair, flattering, pair_versions
-from labelfix.evaluate.parts import Terms, check_classes, draw_parts, seeds_of
+from labelfix.evaluate.parts import Terms, check_classes
 from labelfix.evaluate.scoring import METRICS, UNTESTED, ClassScores
 from labelfix.evaluate.statistics import mcnemar, redraw
 from labelfix.evaluate.tables import (
@@ -173,17 +173,21 @@ def measure_gain(
         cache=cache,
         progress=progress,
     )
-    if original.has_boxes and corrected.has_boxes:
+    return gain_of(pair_of(original, corrected, allow_removed=allow_removed), model, terms)
+
+
+def pair_of(original: Dataset, corrected: Dataset, *, allow_removed: bool) -> Pair | BoxPair:
+    """Match two versions of class labels or of boxes; errors as `measure_gain`."""
+    match = pair_boxes if original.has_boxes and corrected.has_boxes else pair_versions
+    return match(original, corrected, allow_removed=allow_removed)
+
+
+def gain_of(pair: Pair | BoxPair, model: Any, terms: Terms) -> Gain:
+    """Do what `measure_gain` does, for versions that are matched already."""
+    if isinstance(pair, BoxPair):
         from labelfix.evaluate.boxgain import measure_box_gain
 
-        return measure_box_gain(
-            pair_boxes(original, corrected, allow_removed=allow_removed), model, terms
-        )
-    pair = pair_versions(original, corrected, allow_removed=allow_removed)
-    return _measure_class_gain(pair, model, terms)
-
-
-def _measure_class_gain(pair: Pair, model: Any, terms: Terms) -> Gain:
+        return measure_box_gain(pair, model, terms)
     plan, said = make_plan(pair, model, terms)
     versions = pair.versions()
     trained = train(plan, list(versions.values()))
@@ -239,9 +243,9 @@ def _plan(pair: Pair, model: Any, terms: Terms) -> Plan:
     aside = {split.groups, split.sources, split.given}
     learned = tuple(name for name in pair.dataset.feature_columns if name not in aside)
     dataset = replace(pair.dataset, feature_columns=learned)
-    units, parts = draw_parts(dataset, terms)
+    units, parts = terms.parts(dataset)
     check_classes(pair.versions(), np.unique(parts, axis=0))
-    model_seeds = seeds_of(terms)
+    model_seeds = terms.model_seeds
     chosen, inputs, why = _choose(model, pair, dataset, parts[0], model_seeds[0], terms)
     details = {
         "model": chosen.name,
@@ -433,6 +437,7 @@ def _tables(
         changes=_change_table(plan),
         movement=None if alone is None else _movement(plan, alone, by_seed, level),
         answers=_answer_table(plan, scores),
+        drawn=drawn[..., 0],
         details=details,
         warnings=said,
     )

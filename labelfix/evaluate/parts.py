@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
-__all__ = ["Terms", "check_classes", "draw_parts", "seeds_of"]
+__all__ = ["Terms", "check_classes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +38,20 @@ class Terms:
         For numbers that nothing can be measured with, naming each.
     """
 
-    seeds: int
+    seeds: int = 5
     split: Split = field(default_factory=Split)
     resplit: bool = False
     suggested_by: Sequence[str] = ()
-    draws: int
-    level: float
+    draws: int = 1000
+    level: float = 0.95
     timed: int = 0
     jobs: int | None = None
     store: Path | None = None
     cache: Path | Literal[False] | None = None
     progress: Progress | None = None
+    _drawn: dict[str, tuple[NDArray[np.int64], NDArray[np.int8]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         problems = [
@@ -70,29 +73,34 @@ class Terms:
 
         return None if self.cache is False else (self.cache or default_cache())
 
+    @property
+    def model_seeds(self) -> list[int]:
+        """A seed for each training; the first ones stay as more are asked for."""
+        spawned = np.random.SeedSequence(self.split.seed).spawn(self.seeds)
+        return [int(one.generate_state(1)[0]) for one in spawned]
 
-def draw_parts(dataset: Dataset, terms: Terms) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-    """Draw one split for all seeds, or one each: units (n,), and parts (seeds, n).
+    def parts(self, dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+        """Draw one split for all seeds, or one each: units (n,), and parts (seeds, n).
 
-    Raises
-    ------
-    InputError
-        As `Split.draw`; for a given split with `resplit`.
-    """
-    split = terms.split
-    if terms.resplit and split.given is not None:
-        found = f"resplit with the given split {split.given!r}"
-        raise InputError(Problem("split", found, "one or the other"))
-    units = split.units(dataset, terms.progress)
-    several = terms.seeds if terms.resplit else 1
-    draws = [split.draw(dataset, units, split.seed + one) for one in range(several)]
-    return units, np.stack(draws if terms.resplit else draws * terms.seeds)
+        Once for a dataset: looking for copies takes long, and several models may be measured.
 
+        Raises
+        ------
+        InputError
+            As `Split.draw`; for a given split with `resplit`.
+        """
+        if self.resplit and self.split.given is not None:
+            found = f"resplit with the given split {self.split.given!r}"
+            raise InputError(Problem("split", found, "one or the other"))
+        if dataset.fingerprint not in self._drawn:
+            self._drawn[dataset.fingerprint] = self._draw(dataset)
+        return self._drawn[dataset.fingerprint]
 
-def seeds_of(terms: Terms) -> list[int]:
-    """Give each training a seed of its own; the first ones stay as more are asked for."""
-    spawned = np.random.SeedSequence(terms.split.seed).spawn(terms.seeds)
-    return [int(one.generate_state(1)[0]) for one in spawned]
+    def _draw(self, dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+        units = self.split.units(dataset, self.progress)
+        seeds = [self.split.seed + one for one in range(self.seeds if self.resplit else 1)]
+        draws = [self.split.draw(dataset, units, seed) for seed in seeds]
+        return units, np.stack(draws if self.resplit else draws * self.seeds)
 
 
 def check_classes(versions: Mapping[str, NDArray[np.int64]], splits: NDArray[np.int8]) -> None:

@@ -7,7 +7,6 @@ for one image.
 
 from __future__ import annotations
 
-import platform
 import re
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from labelfix.errors import InputError, Problem
-from labelfix.evaluate.gain import measure_gain
+from labelfix.evaluate.gain import gain_of, pair_of
+from labelfix.evaluate.parts import Terms
+from labelfix.evaluate.statistics import interval
+from labelfix.predict.timing import processor
+from labelfix.splits import Split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from labelfix.schema import Dataset
 
 __all__ = ["Sizes", "measure_sizes", "model_at", "models_named"]
+
+LEAD = "lead"
+"""An effect: trained on corrected labels, above the best model trained on original ones."""
 
 EXPECTED = "small-cnn or finetune:ARCHITECTURE; with boxes a detector"
 
@@ -35,7 +41,9 @@ class Sizes:
     Parameters
     ----------
     cells, effects
-        As those of `Gain`.
+        As those of `Gain`. One effect more is `lead`: the main metric trained on corrected labels,
+        above the best of all models and sizes trained on original labels, both tested on corrected
+        ones, with a paired interval.
     times
         A row a model, size and version trained on: median and quartiles of the milliseconds of
         processor time that an image takes, the median over the seeds, and how many images were
@@ -59,15 +67,19 @@ class Sizes:
 
         Columns model, size, metric; for each version trained on VERSION, VERSION_low and
         VERSION_high; change, change_low and change_high: what training on corrected labels brings,
-        measured by them; and ms, the median over both versions, whose labels do not change what a
-        network computes. The fastest first.
+        measured by them; lead, lead_low and lead_high, null in folders of earlier versions; and ms,
+        the median over both versions, whose labels do not change what a network computes. The
+        fastest first.
         """
         key = ["model", "size"]
         metric = self.cells["metric"][0]
         cells = self.cells.filter(metric=metric, tested_on="corrected")
-        marks = self.effects.filter(
-            metric=metric, step="all", effect="training_labels_corrected"
-        ).select(*key, "metric", change="value", change_low="low", change_high="high")
+        marks = cells.select(*key, "metric").unique(maintain_order=True)
+        for name, effect in (("change", "training_labels_corrected"), ("lead", LEAD)):
+            one = self.effects.filter(metric=metric, step="all", effect=effect).select(
+                *key, pl.col("value").alias(name), pl.col("low", "high").name.prefix(f"{name}_")
+            )
+            marks = marks.join(one, on=key, how="left", nulls_equal=True)
         for name in ("original", "corrected"):
             one = cells.filter(trained_on=name).select(
                 *key, pl.col("value").alias(name), pl.col("low", "high").name.prefix(f"{name}_")
@@ -129,24 +141,26 @@ def measure_sizes(
                 problems += error.problems
     if problems:
         raise InputError(problems)
-    gains = [
-        measure_gain(original, corrected, model, seeds, timed=timed, **options)
-        for _, _, model in chosen
-    ]
+    allow_removed = options.pop("allow_removed", False)
+    options["split"] = options.get("split") or Split()
+    terms = Terms(seeds=seeds, timed=timed, **options)
+    pair = pair_of(original, corrected, allow_removed=allow_removed)
+    gains = [gain_of(pair, model, terms) for _, _, model in chosen]
     keys = [(name, size) for name, size, _ in chosen]
+    times = [_times(name, one) for (name, _), one in zip(keys, gains, strict=True)]
     details = {
         **gains[0].details,
         "models": [{"name": name, "size": size} for name, size in keys],
         "parameters": [one.details["parameters"] for one in gains],
         "timed": timed,
-        "processor": f"{platform.processor() or platform.machine()}, {platform.system()}",
+        "processor": processor(),
     }
     del details["model"]
     said = dict.fromkeys(text for one in gains for text in one.warnings)
     return Sizes(
         _joined(keys, [one.cells for one in gains]),
-        _joined(keys, [one.effects for one in gains]),
-        _joined(keys, [_times(name, one) for (name, _), one in zip(keys, gains, strict=True)]),
+        _joined(keys, _with_leads(gains, times, terms.level)),
+        _joined(keys, times),
         details,
         tuple(said),
     )
@@ -163,7 +177,7 @@ def models_named(text: str) -> list[str]:
     ['yolo11n', 'torchvision:fcos_resnet50_fpn=mine.pth,epochs=2']
     """
     found: list[str] = []
-    for part in text.split(","):
+    for part in map(str.strip, text.split(",")):
         if re.match(r"\w+=", part) and found:
             found[-1] += f",{part}"
         else:
@@ -194,6 +208,9 @@ def model_at(model: Any, size: int | None, dataset: Dataset) -> Any:
         return _detector_at(model, size)
     from labelfix.predict.names import resolve
 
+    if isinstance(model, str) and "," in model:
+        fix = "in Python, give the model itself, with its parameters"
+        raise InputError(Problem(f"model {model}", "parameters of a classifier", EXPECTED, fix))
     if model == "auto":
         raise InputError(
             Problem("model auto", "no model of a size", EXPECTED, "name some: --models")
@@ -237,6 +254,30 @@ def _times(name: str, gain: Gain) -> pl.DataFrame:
     return gain.times.group_by("trained_on", maintain_order=True).agg(
         pl.col("ms", "ms_low", "ms_high").median(), pl.col("images").max()
     )
+
+
+def _with_leads(
+    gains: Sequence[Gain], times: Sequence[pl.DataFrame], level: float
+) -> list[pl.DataFrame]:
+    """Give the effects of each, and its lead over the best trained on original labels."""
+    metric = gains[0].metrics[0]
+    value = {
+        name: [
+            one.cells.filter(metric=metric, trained_on=name, tested_on="corrected")["value"][0]
+            for one in gains
+        ]
+        for name in ("original", "corrected")
+    }
+    ms = [float(one["ms"].median()) for one in times]  # type: ignore[arg-type] # a float
+    best = max(range(len(gains)), key=lambda k: (value["original"][k], -ms[k]))
+    found = []
+    for one, own in zip(gains, value["corrected"], strict=True):
+        apart = one.drawn[:, -1, -1] - gains[best].drawn[:, 0, -1]  # type: ignore[index] # measured here
+        (low,), (high,) = interval(apart[:, None], level)
+        row = {"step": "all", "metric": metric, "effect": LEAD}
+        row |= {"value": own - value["original"][best], "low": low, "high": high}
+        found.append(pl.concat([one.effects, pl.DataFrame([row]).select(one.effects.columns)]))
+    return found
 
 
 def _joined(keys: Sequence[tuple[str, int | None]], tables: Sequence[pl.DataFrame]) -> pl.DataFrame:

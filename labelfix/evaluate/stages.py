@@ -19,6 +19,7 @@ from labelfix.evaluate.curves import (
     Stage,
     Stages,
     budgets,
+    check_review,
     distinct,
     first,
     measured,
@@ -197,13 +198,7 @@ def simulate(
     )
     pair = pair_versions(original, truth, allow_removed=allow_removed)
     ids = pair.dataset.items["item_id"]
-    problems = [
-        Problem("decisions", str(one), f"0 to {len(ids):,}, the number of items")
-        for one in decisions
-        if not 0 <= one <= len(ids)
-    ]
-    if not 0 <= error_rate <= 1:
-        problems.append(Problem("error_rate", str(error_rate), "0 to 1"))
+    problems = check_review(decisions, error_rate, len(ids), "the number of items")
     if problems:
         raise InputError(problems)
     rows = {name: rows_in_order(ids, listed, name) for name, listed in orders.items()}

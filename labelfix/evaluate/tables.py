@@ -84,6 +84,9 @@ class Gain:
     times
         Where images were timed: a row a seed and version trained on, with the median and the
         quartiles of the milliseconds an image takes, and how many images that is. None elsewhere.
+    drawn
+        The main metric in each draw, shape (draws, trained on, tested on): two measures with the
+        same split, seeds and draws are paired in it.
     """
 
     cells: pl.DataFrame
@@ -99,6 +102,7 @@ class Gain:
     images: pl.DataFrame | None = None
     detections: pl.DataFrame | None = None
     times: pl.DataFrame | None = None
+    drawn: Floats | None = None
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Give all tables by name."""
@@ -296,7 +300,8 @@ def movement_table(
     polars.DataFrame
         Columns of `MOVEMENT`, four rows: the standard deviation of the metric on one split and on
         several, and of the gain with both versions on the same split and each on one of its own;
-        `split_share` is the part of the variance that the split makes. Without rows for one seed.
+        `split_share` is the part of the variance that the split makes; without ends where nothing
+        else moves. Without rows for one seed.
     """
     n = len(own_split)
     if n < 2:
@@ -318,4 +323,4 @@ def movement_table(
         (what, np.sqrt(variance), *sd_interval(variance, degrees, level), *share)
         for what, variance, degrees, share in rows
     ]
-    return pl.DataFrame(table, schema=MOVEMENT, orient="row")
+    return pl.DataFrame(table, schema=MOVEMENT, orient="row").fill_nan(None)

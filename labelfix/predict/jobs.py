@@ -14,6 +14,7 @@ from labelfix._version import __version__
 from labelfix.atomic import replacing
 from labelfix.errors import InputError, Problem, name_rows
 from labelfix.predict.models import FoldJob, FoldResult
+from labelfix.predict.timing import processor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -231,7 +232,8 @@ def _paths(
                 "define it at the top of a module, or pass store=None",
             )
         ) from error
-    return [store / f"fold-{joblib.hash((base, job))}{kind.suffix}" for job in jobs]
+    keys = [(base, job, processor()) if job.timed else (base, job) for job in jobs]
+    return [store / f"fold-{joblib.hash(key)}{kind.suffix}" for key in keys]
 
 
 def _load(path: Path | None, job: Any, kind: ResultKind) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import platform
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +15,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["WARM_UP", "seconds_each"]
+__all__ = ["WARM_UP", "processor", "seconds_each"]
 
 WARM_UP = 3
 """Images that go first and are not timed: buffers are made then, and kernels chosen."""
+
+
+@functools.cache
+def processor() -> str:
+    """Name what times are taken on: the processor's model, where the system says, and the system.
+
+    Examples
+    --------
+    >>> processor().endswith(platform.system())
+    True
+    """
+    place = Path("/proc/cpuinfo")
+    lines = place.read_text("utf-8", "replace").splitlines() if place.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = next(filter(None, [*models, platform.processor(), platform.machine()]))
+    return f"{model}, {platform.system()}"
 
 
 def seconds_each(

@@ -170,10 +170,12 @@ def _reach(gain: Gain) -> list[str]:
 def _moved(gain: Gain) -> str:
     assert gain.movement is not None  # noqa: S101 # for the type checker: its caller looked
     _, metric, paired, apart = gain.movement.to_dicts()
+    share = f"of which other splits make {_range(metric, 'split_share', '.0f')} % of the variance"
+    if metric["split_share_low"] is None:
+        share = "all of it other splits: on one split every seed scores the same"
     return (
         f"From training to training the {metric_words(gain.metrics[0])} moves by "
-        f"{_range(metric, 'sd', '.1f')} points (standard deviation), of which other splits make "
-        f"{_range(metric, 'split_share', '.0f')} % of the variance. The gain moves by "
+        f"{_range(metric, 'sd', '.1f')} points (standard deviation), {share}. The gain moves by "
         f"{_range(paired, 'sd', '.1f')} points with both versions on one split, and by "
         f"{_range(apart, 'sd', '.1f')} had each a split of its own: "
         f"{_range(apart, 'split_share', '.0f')} % of that variance is the split alone."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labelfix.errors import InputError, Problem
 from labelfix.run.gain import GainOptions, check_out, measuring, read_versions, write_measured
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def evaluate_sizes(
     from labelfix.report.plots import size_chart
     from labelfix.report.sizes import size_findings, size_page
 
+    if options.models and options.model != "auto":
+        expected = "one of the two: --models names them all"
+        raise InputError(Problem("--models", f"--model {options.model} beside it", expected))
     out = Path(out)
     check_out(out, RECORD)
     original, corrected, suggested_by = read_versions(options, progress)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labelfix.errors import InputError, Problem
 from labelfix.run.directory import DECISIONS, open_run
 from labelfix.run.gain import (
     STORE,
@@ -114,8 +115,12 @@ def simulate(
     """
     out = Path(out)
     check_out(out, f"{SIMULATION}.json")
+    if options.run is not None or options.original is None or options.corrected is None:
+        given = "not both versions" if options.run is None else "a run"
+        expected = "--original, with the given labels, and --corrected, with the truth"
+        raise InputError(Problem("what to play on", given, expected))
     original, truth, _ = read_versions(options, progress)
-    _refuse_early(original, truth, options, progress)
+    _refuse_early(original, truth, decisions, error_rate, options, progress)
     play = _play_boxes if original.has_boxes and truth.has_boxes else _play_labels
     predicts = queue_model or options.model
     found = play(original, truth, predicts, options, out, progress)(
@@ -127,20 +132,32 @@ def simulate(
 
 
 def _refuse_early(
-    original: Dataset, truth: Dataset, options: GainOptions, progress: Progress | None
+    original: Dataset,
+    truth: Dataset,
+    decisions: Sequence[int],
+    error_rate: float,
+    options: GainOptions,
+    progress: Progress | None,
 ) -> None:
     """Refuse what the measure would refuse, before the queues take their trainings.
 
     Raises
     ------
     InputError
-        If the versions do not describe the same items, or a given split leaks.
+        If the versions do not describe the same items, a given split leaks, or nobody can make such
+        decisions. How long a queue of boxes is, is not known yet.
     """
     from labelfix.evaluate.boxpairing import pair_boxes
+    from labelfix.evaluate.curves import check_review
     from labelfix.evaluate.pairing import pair_versions
 
-    pair = pair_boxes if original.has_boxes and truth.has_boxes else pair_versions
+    boxes = original.has_boxes and truth.has_boxes
+    pair = pair_boxes if boxes else pair_versions
     pair(original, truth, allow_removed=options.allow_removed)
+    most = None if boxes else len(original)
+    problems = check_review(decisions, error_rate, most, "the number of items")
+    if problems:
+        raise InputError(problems)
     if options.given is not None:
         split = split_of(options, original)
         split.draw(original, split.units(original, progress), options.seed)
