@@ -158,6 +158,16 @@ def find(
             rich_help_panel=SCORING,
         ),
     ] = None,
+    clean_labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table (item_id, label) of right labels of a random sample: they correct "
+            "error_probability. `labelfix status RUN --clean-labels` writes one.",
+            show_default=False,
+            rich_help_panel=SCORING,
+        ),
+    ] = None,
     fail_above: Annotated[
         int | None,
         typer.Option(
@@ -195,6 +205,7 @@ def find(
         select=select,
         engine=engine,
         kinds=tuple(kinds or ()),
+        clean_labels=text_of(clean_labels),
     )
     with at_work(out, quiet=quiet) as bars:
         done = find_errors(options, out, overwrite=overwrite, command=context.obj, progress=bars)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labelfix.atomic import replacing
 from labelfix.cli.base import FormatOption, Quiet  # noqa: TC001 # typer reads annotations
 from labelfix.cli.output import Format, print_lines, print_rows
 from labelfix.errors import InputError, LabelfixWarning, Problem
@@ -124,17 +125,33 @@ def redo(
     _say(opened, steps, "redo", of or who, quiet=quiet)
 
 
-def status(run: RunArgument, *, form: FormatOption = Format.table) -> None:
+def status(
+    run: RunArgument,
+    *,
+    clean_labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the right labels of the audited random slice (.csv), for find.",
+            show_default=False,
+        ),
+    ] = None,
+    form: FormatOption = Format.table,
+) -> None:
     """Say how far a review is, how consistent, and how many errors may be left."""
     import msgspec
 
     from labelfix.review.queue import open_queue
+    from labelfix.review.status import clean_labels as audited
     from labelfix.review.status import status as sum_up
     from labelfix.run import open_run
 
     with warnings_told():
         queue = open_queue(open_run(run))
     found = sum_up(queue)
+    if clean_labels is not None:
+        with replacing(clean_labels) as file:
+            audited(queue).write_csv(file)
     if form is Format.table:
         print_lines(*_lines(found))
         return

@@ -42,6 +42,7 @@ def find_issues(
     engine: Engine = "labelfix",
     class_names: Sequence[str] | None = None,
     weighing: Weighing | None = None,
+    clean: pl.DataFrame | None = None,
     kinds: Collection[BoxKind] | None = None,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
@@ -71,6 +72,10 @@ def find_issues(
         Of the columns, where neither the data nor the predictions know them.
     weighing
         How evidence is combined where there is more than one matrix.
+    clean
+        Right labels of a random sample of the items, if somebody knows them: columns item_id and
+        label, null where no class fits. `error_probability` is corrected by them; see
+        `labelfix.score.calibration.recalibrate`.
     kinds
         Of boxes: the kinds of error to look for; one alone gives its own ranking. None: all.
     progress
@@ -102,7 +107,7 @@ def find_issues(
     "the model gives 'cat' .95 and the given 'dog' .05"
     """
     if isinstance(data, Dataset) and data.has_boxes:
-        _only_for_class_labels(select, engine, weighing)
+        _only_for_class_labels(select, engine, weighing, clean)
         return assess_boxes(data, predictions, score=score, kinds=kinds, progress=progress).issues  # type: ignore[arg-type] # it refuses a score of class labels
     if kinds is not None:
         raise InputError(Problem("kinds", "class labels", "boxes"))
@@ -114,12 +119,16 @@ def find_issues(
         engine=engine,
         class_names=class_names,
         weighing=weighing,
+        clean=clean,
         progress=progress,
     ).issues
 
 
 def _only_for_class_labels(
-    select: str | SelectionRule, engine: Engine, weighing: Weighing | None
+    select: str | SelectionRule,
+    engine: Engine,
+    weighing: Weighing | None,
+    clean: pl.DataFrame | None,
 ) -> None:
     """Refuse what boxes have no use for.
 
@@ -134,6 +143,7 @@ def _only_for_class_labels(
             ("select", select, "default"),
             ("engine", engine, "labelfix"),
             ("weighing", weighing, None),
+            ("clean", None if clean is None else "a table", None),
         ]
         if chosen != default
     ]

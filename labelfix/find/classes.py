@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from labelfix.errors import InputError, Problem
+from labelfix.find.clean import check_clean, corrected_by
 from labelfix.schema import CLASS_ISSUES, CLASS_KINDS, Dataset, Predictions, check
 from labelfix.score.calibration import ErrorProbability
 from labelfix.score.combine import (
@@ -148,6 +149,7 @@ def assess(
     engine: Engine = "labelfix",
     class_names: Sequence[str] | None = None,
     weighing: Weighing | None = None,
+    clean: pl.DataFrame | None = None,
     progress: Progress | None = None,
 ) -> Assessment:
     """Find suspicious class labels, and sum them up.
@@ -166,12 +168,21 @@ def assess(
     scorer = make(SCORES, "score", default.score if score == "default" else score, {})
     rule = make(RULES, "select", default.select if select == "default" else select, {})
     case = _Case.of(data, predictions, class_names)
+    if clean is not None:
+        check_clean(clean, case.item_id, case.class_names)
     neighbors = _all_neighbors(case.models, weighing, progress)
     combined = _combine(case, neighbors, weighing)
     found = rivals(case.labels, combined.pred_probs)
     counts = count_confident(case.labels, combined.pred_probs)
     probability = scorer if isinstance(scorer, ErrorProbability) else ErrorProbability()
-    quality = _quality(case.labels, combined.pred_probs, scorer, engine, found)
+    chance = probability.of(found)
+    if clean is not None:
+        given = pl.Series(case.class_names).gather(case.labels)
+        chance = corrected_by(clean, chance, case.item_id, given)
+    if scorer is probability:
+        quality = 1 - chance
+    else:
+        quality = _quality(case.labels, combined.pred_probs, scorer, engine, found)
     flagged = _flagged(counts, rule, engine)
     near = neighbors[0] if neighbors else None
     far = None if near is None else isolation(near)
@@ -186,7 +197,7 @@ def assess(
         neighbors=near,
         duplicate_group=case.duplicate_group,
     )
-    issues = _table(case, found, quality, probability.of(found), flagged, kinds, evidence)
+    issues = _table(case, found, quality, chance, flagged, kinds, evidence)
     summary = Summary(
         errors_at_least=int(np.count_nonzero(flagged & counts.confident_errors)),
         classes=_by_class(issues, case.class_names),
@@ -372,8 +383,6 @@ def _quality(
 ) -> NDArray[np.float64]:
     if isinstance(scorer, HeadToHead):
         return found.quality(scorer.slack)
-    if isinstance(scorer, ErrorProbability):
-        return 1 - scorer.of(found)
     quality: NDArray[Any] = _scorers(engine).label_quality(labels, pred_probs, scorer)
     return quality.astype(np.float64)
 

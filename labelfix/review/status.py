@@ -12,11 +12,12 @@ import polars as pl
 
 from labelfix.decisions import agree
 from labelfix.decisions.replay import SAME_BOX, overlap
+from labelfix.errors import InputError, Problem
 from labelfix.review.queue import FLAGGED, KEPT, SKIPPED, UNSEEN, WRONG
 from labelfix.score.calibration import recalibrate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,6 +29,7 @@ __all__ = [
     "Estimate",
     "KindStatus",
     "Status",
+    "clean_labels",
     "estimate_errors",
     "expected_errors",
     "status",
@@ -262,6 +264,41 @@ def expected_errors(queue: Queue) -> float | None:
     claimed = queue.table["error_probability"].to_numpy()
     corrected = recalibrate(claimed, settled, state[settled] == WRONG)
     return round(_count(state == WRONG) + float(corrected[state < KEPT].sum()), 1)
+
+
+def clean_labels(queue: Queue) -> pl.DataFrame:
+    """Give the right labels of the audit slice, as far as it was looked at: a random sample.
+
+    For `labelfix.find_issues(…, clean=…)` on the same items, with other evidence or later.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns item_id and label, null where no class fits.
+
+    Raises
+    ------
+    InputError
+        For boxes, and if nothing of the slice was decided.
+    """
+    if "error_probability" not in queue.table.columns:
+        raise InputError(Problem("run", "boxes", "class labels: boxes have no probabilities"))
+    audited = _audited(queue)
+    settled = audited[queue.state[audited] >= KEPT]
+    if not len(settled):
+        raise InputError(Problem("audit slice", "nothing decided", "decisions: labelfix review"))
+    rows = queue.table[settled].select("item_id", "annotation_id", "given_label")
+    labels = [
+        given if state == KEPT else _said(queue.replay.verdicts(subject))
+        for (_, subject, given), state in zip(rows.iter_rows(), queue.state[settled], strict=True)
+    ]
+    return rows.select("item_id", label=pl.Series(labels, dtype=pl.String))
+
+
+def _said(verdicts: Sequence[Verdict]) -> str | None:
+    """Take the label of whoever found the given one wrong; None: it has no other."""
+    found = (one for one in verdicts if one.decided and one.is_error)
+    return next((one.label for one in found if one.mark is None), None)
 
 
 def _audited(queue: Queue) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["check_choices", "decodable", "judge", "predict", "read_predictions"]
 
 
-def check_choices(options: FindOptions) -> None:
+def check_choices(dataset: Dataset, options: FindOptions) -> None:  # noqa: ARG001 # as for class labels
     """Refuse unknown names, which should not come up after hours of training.
 
     Raises
@@ -44,6 +44,8 @@ def check_choices(options: FindOptions) -> None:
         for name in chosen
         if name not in names
     ]
+    if options.clean_labels is not None:
+        problems.append(Problem("--clean-labels", "an option for class labels", "none for boxes"))
     if options.dynamics is not None:
         from labelfix.training.boxes import BoxTracker
 

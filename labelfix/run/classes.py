@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["check_choices", "judge", "predict"]
 
 
-def check_choices(options: FindOptions) -> None:
+def check_choices(dataset: Dataset, options: FindOptions) -> None:
     """Try how to score on three labels: a wrong name should not come up after hours of training."""
     _refuse_choices_of_boxes(options)
     _assess([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]], options, None)
+    clean = _clean(options)
+    if clean is not None:
+        from labelfix.find.clean import check_clean
+
+        check_clean(clean, dataset.items["item_id"], dataset.class_names)
 
 
 def predict(
@@ -58,7 +63,7 @@ def judge(
 ) -> Outcome:
     """Score, select and sum up."""
     predictions = _with_dynamics(dataset, predictions, options)
-    found = _assess(dataset, predictions, options, progress)
+    found = _assess(dataset, predictions, options, _clean(options), progress)
     pred_probs = _mean(predictions)
     agreement = float((pred_probs.argmax(axis=1) == dataset.labels).mean())
     return Outcome(
@@ -108,7 +113,8 @@ def _assess(
     data: Any,  # as labelfix.find.assess takes it
     predictions: Any,  # as above
     options: FindOptions,
-    progress: Progress | None,
+    clean: pl.DataFrame | None,
+    progress: Progress | None = None,
 ) -> Assessment:
     from labelfix.find import assess
 
@@ -118,8 +124,20 @@ def _assess(
         score=options.score,
         select=options.select,
         engine=options.engine,  # type: ignore[arg-type] # assess refuses what it does not know
+        clean=clean,
         progress=progress,
     )
+
+
+def _clean(options: FindOptions) -> pl.DataFrame | None:
+    """Read the right labels that are known."""
+    if options.clean_labels is None:
+        return None
+    from pathlib import Path
+
+    from labelfix.formats.tablefile import open_table
+
+    return open_table(Path(options.clean_labels)).table
 
 
 def _mean(predictions: list[Predictions]) -> NDArray[Any]:

@@ -83,7 +83,7 @@ def find(
     with stages("read"):
         dataset, predictions = _read(options, progress)
         kind = _kind(dataset)
-        kind.check_choices(options)
+        kind.check_choices(dataset, options)
     check_same_data(out, dataset.fingerprint, overwrite=overwrite)
     with unfinished(out, dataset.fingerprint, command) as store:
         if predictions is None:

@@ -80,6 +80,8 @@ class FindOptions(Reading, frozen=True, kw_only=True):
         Train `model` by cross-validation; else it is a detector that never saw the images.
     score, select, engine, kinds
         As in `labelfix.find_issues`; no kinds are all.
+    clean_labels
+        Table of right labels, `clean` there.
     """
 
     path: str | None = None
@@ -98,6 +100,7 @@ class FindOptions(Reading, frozen=True, kw_only=True):
     select: str = "default"
     engine: str = "labelfix"
     kinds: tuple[str, ...] = ()
+    clean_labels: str | None = None
 
 
 class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
