@@ -91,6 +91,12 @@ def test_findings_are_1_where_asked_for(arrays: list[str], tmp_path: Path) -> No
     assert main([*arrays, "--fail-above", str(flagged - 1)]) == 1
 
 
+def test_columns_of_given_probabilities_can_be_named(arrays: list[str], tmp_path: Path) -> None:
+    named = [word for name in ("ant", "bee", "cat") for word in ("--class-names", name)]
+    assert main([*arrays, *named]) == 0
+    assert open_run(tmp_path / "run").info.dataset.class_names == ("ant", "bee", "cat")
+
+
 @pytest.mark.parametrize(
     "args",
     [

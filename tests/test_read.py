@@ -12,11 +12,18 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import labelfix
 from labelfix import InputError, LabelfixWarning
 from labelfix.formats import FORMATS
-from labelfix.formats.arrays import arrays_dataset, read_arrays, read_labels, read_pred_probs
+from labelfix.formats.arrays import (
+    arrays_dataset,
+    read_arrays,
+    read_labels,
+    read_pred_probs,
+    read_predictions,
+)
 from labelfix.formats.tablefile import open_table
 
 if TYPE_CHECKING:
@@ -861,6 +868,64 @@ def test_columns_of_a_table_name_the_classes(tmp_path: Path) -> None:
     assert dataset.class_names == ("3", "7")
     assert dataset.labels.tolist() == [1, 0, 1]
     assert predictions.pred_probs.shape == (3, 2)
+
+
+def test_columns_without_names_stand_for_what_they_are_said_to(tmp_path: Path) -> None:
+    labels = table(tmp_path / "y.csv", "label\nb\na\nb\n")
+    probs = save(tmp_path / "p.npy", PROBS)
+    for names, codes in ((None, [1, 0, 1]), (("b", "a"), [0, 1, 0])):
+        dataset, (predictions,) = read_arrays(labels, [probs], class_names=names)
+        assert dataset.class_names == predictions.class_names == (names or ("a", "b"))
+        assert dataset.labels.tolist() == codes
+        assert predictions.pred_probs.tolist() == PROBS.tolist()
+
+
+def pets(tmp_path: Path) -> labelfix.Dataset:
+    for name in ("cat/1.png", "dog/1.png", "dog/2.png"):
+        (tmp_path / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / "pets" / name)
+    return labelfix.read(tmp_path / "pets")
+
+
+def test_predictions_follow_the_items_of_a_folder_or_are_joined_on_their_paths(
+    tmp_path: Path,
+) -> None:
+    dataset = pets(tmp_path)
+    rows = "dog/2.png,0.4,0.6\ncat/1.png,0.1,0.9\ndog/1.png,0.8,0.2\n"
+    joined = table(tmp_path / "p.csv", "picture,dog,cat\n" + rows)
+    array = save(tmp_path / "p.npy", np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
+    turned = save(tmp_path / "t.npy", np.array([[0.1, 0.9], [0.8, 0.2], [0.4, 0.6]]))
+    for one in (
+        *read_predictions(dataset, [joined, array]),
+        *read_predictions(dataset, [turned], class_names=["dog", "cat"]),
+    ):
+        assert one.class_names == ("cat", "dog")
+        assert one.pred_probs.tolist() == [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
+
+
+@pytest.mark.parametrize(
+    ("header", "first", "told"),
+    [
+        ("picture,dog,cow", "dog/2.png", "columns called dog, cow; expected the classes of"),
+        ("picture,dog,cat", "pets/dog/2.png", "id 'pets/dog/2.png'; expected an id that"),
+        ("dog,cat", None, "3 labels; expected 2, the rows"),
+    ],
+)
+def test_predictions_that_do_not_fit_a_folder_are_refused(
+    tmp_path: Path, header: str, first: str | None, told: str
+) -> None:
+    rows = ["0.4,0.6", "0.1,0.9", "0.8,0.2"]
+    names = [first, "cat/1.png", "dog/1.png"]
+    named = [f"{name},{row}" for name, row in zip(names, rows, strict=True)]
+    path = table(tmp_path / "p.csv", "\n".join([header, *(named if first else rows[:2])]) + "\n")
+    with pytest.raises(InputError, match=told):
+        read_predictions(pets(tmp_path), [path])
+
+
+def test_names_of_columns_must_be_the_classes_of_a_folder(tmp_path: Path) -> None:
+    array = save(tmp_path / "p.npy", PROBS)
+    with pytest.raises(InputError, match="columns called cat, cow; expected the classes"):
+        read_predictions(pets(tmp_path), [array], class_names=["cat", "cow"])
 
 
 def test_numbers_in_a_text_file_are_class_numbers(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from labelfix.atomic import replacing
 from labelfix.errors import InputError, LabelfixWarning, RunError
 from labelfix.run import FindOptions, find, open_run
 from labelfix.run import directory as directory_module
+from labelfix.run.dataset import read_again
 from labelfix.run.record import RunRecord, encode
 from labelfix.schema import CLASS_ISSUES, FOLDS, SCHEMA_VERSION
 
@@ -149,6 +150,36 @@ def test_repairs_are_warned_of_and_kept(arrays: FindOptions, tmp_path: Path) -> 
         run = find(arrays, tmp_path / "run")
     assert len(run.info.warnings) == 1
     assert "sum" in run.info.warnings[0]
+
+
+def test_predictions_for_a_dataset_take_the_place_of_a_model(
+    table: FindOptions, tmp_path: Path
+) -> None:
+    trained = find(table, tmp_path / "trained")
+    np.save(tmp_path / "probs.npy", trained.pred_probs)
+    options = FindOptions(path=table.path, pred_probs=(str(tmp_path / "probs.npy"),))
+    given = find(options, tmp_path / "given")
+    assert given.issues["item_id"].to_list() == trained.issues["item_id"].to_list()
+    assert given.info.dataset.fingerprint == trained.info.dataset.fingerprint
+    assert read_again(given).fingerprint == trained.info.dataset.fingerprint
+    assert [model.name for model in given.info.models] == ["probs.npy"]
+    with pytest.raises(InputError) as caught:
+        find(msgspec.structs.replace(options, model="logistic", folds=3), tmp_path / "given")
+    assert [problem.where for problem in caught.value.problems] == ["--model", "--folds"]
+
+
+def test_columns_that_seem_to_stand_for_other_classes_are_warned_of(
+    arrays: FindOptions, tmp_path: Path
+) -> None:
+    labels = np.load(arrays.labels or "")
+    right = np.eye(3)[labels] * 0.8 + 0.2 / 3
+    np.save(tmp_path / "probs.npy", right[:, [2, 0, 1]])
+    with pytest.warns(LabelfixWarning, match="they call '0' is for the most part labelled '2'"):
+        found = find(arrays, tmp_path / "run")
+    assert "--class-names" in found.info.warnings[0]
+    named = msgspec.structs.replace(arrays, class_names=("2", "0", "1"))
+    np.save(tmp_path / "labels.npy", labels.astype(str))
+    assert find(named, tmp_path / "named").info.findings.flagged == 0
 
 
 def test_what_was_skipped_is_kept(tmp_path: Path) -> None:

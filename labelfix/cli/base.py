@@ -156,7 +156,8 @@ Images = Annotated[
 ClassNames = Annotated[
     list[str] | None,
     to_read(
-        "Of boxes in VOC files: a class; repeat for all, in order. Default: those found.",
+        "A class; repeat for all, in order: of boxes in VOC files (default: those found), or of "
+        "the columns of --pred-probs.",
         metavar="NAME",
     ),
 ]

@@ -62,14 +62,15 @@ def find(
     labels: Annotated[
         Path | None,
         to_read(
-            "Given labels (.npy, .csv, .parquet), with --pred-probs in place of PATH.",
+            "Given labels (.npy, .csv, .parquet), in place of PATH; with --pred-probs.",
             metavar="FILE",
         ),
     ] = None,
     pred_probs: Annotated[
         list[Path] | None,
         to_read(
-            "Out-of-fold probabilities (.npy, .npz, .csv, .parquet). Repeat for an ensemble.",
+            "Out-of-fold probabilities (.npy, .npz, .csv, .parquet), in place of --model. Repeat "
+            "for an ensemble.",
             metavar="FILE",
         ),
     ] = None,

@@ -64,7 +64,7 @@ def _what_judged(info: RunRecord) -> str:
     share = f"{info.findings.agreement:.0%}"
     if info.dataset.boxes:
         return f"Judged by {names}, which finds {share} of the given boxes.{why}"
-    given = "the probabilities in " if info.options.path is None else ""
+    given = "the probabilities in " if info.options.pred_probs else ""
     agree = f"agree{'s' * (not given)} with {share} of the labels"
     return f"Judged by {given}{names}, which {agree}.{why}"
 

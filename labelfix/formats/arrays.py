@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Rows", "arrays_dataset", "read_arrays", "read_labels", "read_pred_probs"]
+__all__ = [
+    "Rows",
+    "arrays_dataset",
+    "read_arrays",
+    "read_labels",
+    "read_pred_probs",
+    "read_predictions",
+]
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ def read_arrays(
     *,
     ids: str | None = None,
     label: str | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> tuple[Dataset, list[Predictions]]:
     """Read given labels and the predictions of one or several models.
 
@@ -68,6 +76,9 @@ def read_arrays(
         Column of the tables that names their rows. None: item_id or id, where a table has it.
     label
         Column of labels; None for the only one, or one of a usual name.
+    class_names
+        What the columns of the probabilities stand for, in order. None: as their table calls them;
+        in arrays the distinct labels, sorted, or class numbers.
 
     Returns
     -------
@@ -85,9 +96,84 @@ def read_arrays(
     models = [read_pred_probs(path, id=ids) for path in pred_probs]
     if not models:
         raise InputError(Problem("pred_probs", "no file", "at least one"))
+    codes, predictions = _checked(given, models, class_names)
+    named = next((rows.ids for rows in (given, *models) if rows.ids is not None), None)
+    dataset = arrays_dataset(codes, predictions[0].class_names, named)
+    return replace(dataset, root=given.path.parent.resolve()), predictions
+
+
+def read_predictions(
+    dataset: Dataset,
+    pred_probs: Sequence[str | Path],
+    *,
+    ids: str | None = None,
+    class_names: Sequence[str] | None = None,
+) -> list[Predictions]:
+    """Read what one or several models say of the items of a dataset.
+
+    Parameters
+    ----------
+    dataset
+        With one label an item.
+    pred_probs
+        One file a model, as for `read_arrays`. Rows of a table are joined on their ids with
+        `item_id`; without ids, and in arrays, they follow the order of the items.
+    ids
+        Column of the tables that names their rows. None: item_id or id, or for images the column
+        that holds paths as `item_id` has them.
+    class_names
+        What the columns of arrays stand for, in order; None: the dataset's classes in their order.
+
+    Returns
+    -------
+    list of Predictions
+        One a model, rows in item order, columns in the order of `Dataset.class_names`.
+
+    Raises
+    ------
+    InputError
+        Naming all that is wrong: files, columns, ids that do not join, classes, probabilities.
+    """
+    items = dataset.items["item_id"]
+    given = Rows(dataset.root or Path(), dataset.annotations["label"], items)
+    named = None if dataset.image_paths is None else items
+    models = [read_pred_probs(path, id=ids, items=named) for path in pred_probs]
+    columns = tuple(class_names or dataset.class_names)
+    called = {"class_names": columns}
+    if class_names is None:
+        tables = {str(model.path): model.values for model in models}
+        called = {
+            path: tuple(table.columns)
+            for path, table in tables.items()
+            if isinstance(table, pl.DataFrame)
+        }
+    expected = "the classes of the dataset: " + ", ".join(dataset.class_names)
+    problems = [
+        Problem(where, "columns called " + ", ".join(names), expected)
+        for where, names in called.items()
+        if sorted(names) != sorted(dataset.class_names)
+    ]
+    if problems:
+        raise InputError(problems)
+    _, predictions = _checked(given, models, columns)
+    if columns == dataset.class_names:
+        return predictions
+    order = [columns.index(name) for name in dataset.class_names]
+    return [
+        replace(one, pred_probs=one.pred_probs[:, order], class_names=dataset.class_names)
+        for one in predictions
+    ]
+
+
+def _checked(
+    given: Rows, models: Sequence[Rows], class_names: Sequence[str] | None
+) -> tuple[NDArray[np.int64], list[Predictions]]:
+    """Join the models to the labels, and check them; the problems of all models are told."""
     matrices = [_aligned(given, model) for model in models]
-    column, class_names = _as_codes_or_names(given.values, matrices[0]), None
-    predictions, problems = [], []
+    column = _as_codes_or_names(given.values, matrices[0], class_names)
+    codes = np.empty(0, np.int64)
+    predictions: list[Predictions] = []
+    problems: list[Problem] = []
     for model, matrix in zip(models, matrices, strict=True):
         try:
             codes, checked, class_names = check_labels_and_pred_probs(column, matrix, class_names)
@@ -100,9 +186,7 @@ def read_arrays(
         )
     if problems:
         raise InputError(dict.fromkeys(problems))
-    named = next((rows.ids for rows in (given, *models) if rows.ids is not None), None)
-    dataset = arrays_dataset(codes, class_names, named)
-    return replace(dataset, root=given.path.parent.resolve()), predictions
+    return codes, predictions
 
 
 def _in_file(problem: Problem, path: Path) -> Problem:
@@ -150,6 +234,7 @@ def read_pred_probs(
     path: str | Path,
     *,
     id: str | None = None,  # noqa: A002 # as above
+    items: pl.Series | None = None,
     mmap: bool = True,
 ) -> Rows:
     r"""Read a matrix of class probabilities, and ids if a table has them.
@@ -161,6 +246,8 @@ def read_pred_probs(
         a column of numbers for each class.
     id
         Column of ids; None for item_id or id, if there is one.
+    items
+        Ids that rows may have: failing the above, a column that holds any of them names the rows.
     mmap
         Map a .npy file into memory instead of reading it.
 
@@ -188,7 +275,7 @@ def read_pred_probs(
     file = _table(path, id)
     if file is None:
         return Rows(path, _load_array(path, "pred_probs", mmap=mmap))
-    ids, rest = _split_ids(file, id)
+    ids, rest = _split_ids(file, id, items)
     numbers = rest.with_columns(pl.col(pl.String).cast(pl.Float64, strict=False))
     text = [name for name in rest.columns if rest[name].count() and not numbers[name].count()]
     fix = "if it names the rows, say so (ids=, --id)"
@@ -309,12 +396,16 @@ def _table(path: Path, key: str | None) -> TableFile | None:
     return None
 
 
-def _split_ids(file: TableFile, key: str | None) -> tuple[pl.Series | None, pl.DataFrame]:
+def _split_ids(
+    file: TableFile, key: str | None, items: pl.Series | None = None
+) -> tuple[pl.Series | None, pl.DataFrame]:
     """Take the column of ids off a table."""
     columns = file.table.columns
     if key is not None and key not in columns:
         raise InputError(Problem(str(file.path), f"no column {key!r}", ", ".join(columns)))
     name = key or next((name for name in ID_NAMES if name in columns), None)
+    if name is None and items is not None:
+        name = _column_of_ids(file.table, items)
     if name is None:
         return None, file.table
     ids = file.table[name].cast(pl.String)
@@ -326,6 +417,14 @@ def _split_ids(file: TableFile, key: str | None) -> tuple[pl.Series | None, pl.D
     if problems:
         raise InputError(problems)
     return ids, file.table.drop(name)
+
+
+def _column_of_ids(table: pl.DataFrame, items: pl.Series) -> str | None:
+    """Find the column that holds any of the ids; failing that one of text, for what is said."""
+    texts = table.select(pl.col(pl.String))
+    found = [text.name for text in texts if text.is_in(items.implode()).any()]
+    found += [text.name for text in texts if not text.cast(pl.Float64, strict=False).count()]
+    return next(iter(found), None)
 
 
 def _label_column(file: TableFile, columns: list[str], label: str | None) -> str:
@@ -394,9 +493,11 @@ def _aligned(given: Rows, model: Rows) -> Any:  # an array or a table
     return model.values[rows["row"].to_numpy()]
 
 
-def _as_codes_or_names(labels: Any, matrix: Any) -> Any:
-    """Read text that is whole numbers throughout as class numbers, unless columns are called so."""
+def _as_codes_or_names(labels: Any, matrix: Any, class_names: Sequence[str] | None) -> Any:
+    """Read text that is whole numbers throughout as class numbers, unless classes are called so."""
     if not isinstance(labels, pl.Series) or labels.dtype != pl.String:
+        return labels
+    if class_names is not None and labels.is_in([*class_names]).all():
         return labels
     if isinstance(matrix, pl.DataFrame) and labels.is_in(matrix.columns).all():
         return labels

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
+from labelfix.errors import LabelfixWarning
 from labelfix.run.outcome import Outcome, describe, model_record
 from labelfix.run.record import Findings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import polars as pl
     from numpy.typing import NDArray
 
@@ -65,7 +68,10 @@ def judge(
     predictions = _with_dynamics(dataset, predictions, options)
     found = _assess(dataset, predictions, options, _clean(options), progress)
     pred_probs = _mean(predictions)
-    agreement = float((pred_probs.argmax(axis=1) == dataset.labels).mean())
+    said = pred_probs.argmax(axis=1)
+    agreement = float((said == dataset.labels).mean())
+    if options.pred_probs:
+        _warn_of_order(dataset, said, agreement)
     return Outcome(
         issues=found.issues,
         folds=_folds(dataset, predictions),
@@ -75,6 +81,30 @@ def judge(
         findings=_findings(found, agreement),
         draw=lambda record: _page(dataset, found, record),
         neighbors=found.neighbors,
+    )
+
+
+def _warn_of_order(dataset: Dataset, said: NDArray[np.int64], agreement: float) -> None:
+    """Say so where columns seem to stand for other classes than they are taken for."""
+    import polars as pl
+
+    pairs = pl.DataFrame({"said": said, "given": dataset.labels}).group_by("said", "given").len()
+    most = pairs.sort("len", "given", descending=[True, False]).unique("said", keep="first")
+    could = most["len"].sum() / len(said)
+    if could < 0.5 or agreement > could / 2:
+        return
+    odd = most.filter(pl.col("said") != pl.col("given")).sort("said").head(3)
+    names = dataset.class_names
+    seen = ", ".join(
+        f"{names[said]!r} is for the most part labelled {names[given]!r}"
+        for said, given in odd.select("said", "given").iter_rows()
+    )
+    warnings.warn(
+        f"the probabilities agree with {agreement:.0%} of the labels, and would with {could:.0%} "
+        f"if their columns stood for other classes: what they call {seen}; say what the columns "
+        "stand for with --class-names, or name them in a table",
+        LabelfixWarning,
+        stacklevel=2,
     )
 
 

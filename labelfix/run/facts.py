@@ -58,4 +58,5 @@ def _made_with(record: RunRecord) -> dict[str, str]:
 def _trained(record: RunRecord) -> bool:
     """Whether labelfix trained the model."""
     options = record.options
-    return bool(options.path) and options.predictions is None and options.train
+    ready = options.pred_probs or options.predictions
+    return bool(options.path) and not ready and options.train

@@ -161,10 +161,15 @@ def _read(
         If the options name neither a path nor labels and probabilities, or both.
     """
     path, labels, pred_probs = options.path, options.labels, options.pred_probs
-    if path is not None and labels is None and not pred_probs:
+    if path is not None and labels is None:
+        if pred_probs:
+            _refuse_beside(options, "groups", "features", "model", "folds")
         dataset = read_as(path, options, progress)
         if not dataset.has_boxes:
-            return dataset, None
+            return dataset, _of_items(dataset, options) if pred_probs else None
+        if pred_probs:
+            expected = "--predictions, or class labels"
+            raise InputError(Problem("--pred-probs", "a dataset of boxes", expected))
         from labelfix.run.boxes import decodable, read_predictions
 
         if options.predictions is None:
@@ -174,33 +179,48 @@ def _read(
     if path is None and labels is not None and pred_probs:
         from labelfix.formats.arrays import read_arrays
 
-        _refuse_choices_of_files(options)
-        return read_arrays(labels, pred_probs, ids=options.id, label=options.label)
+        _refuse_beside(
+            options,
+            "dataset_format",
+            "image",
+            "images",
+            "groups",
+            "features",
+            "skip_bad",
+            "model",
+            "folds",
+        )
+        return read_arrays(
+            labels,
+            pred_probs,
+            ids=options.id,
+            label=options.label,
+            class_names=options.class_names,
+        )
     named = {"PATH": path, "--labels": labels, "--pred-probs": pred_probs}
     found = " and ".join(name for name, value in named.items() if value) or "nothing"
     raise InputError(
-        Problem("what to read", found, "PATH alone, or --labels and --pred-probs together")
+        Problem("what to read", found, "PATH, or --labels with --pred-probs in its place")
     )
 
 
-def _refuse_choices_of_files(options: FindOptions) -> None:
-    """Refuse what would do nothing where labels and probabilities are ready-made."""
+def _of_items(dataset: Dataset, options: FindOptions) -> list[Predictions]:
+    """Read what models say of a dataset's items."""
+    from labelfix.formats.arrays import read_predictions
+
+    return read_predictions(
+        dataset, options.pred_probs, ids=options.id, class_names=options.class_names
+    )
+
+
+def _refuse_beside(options: FindOptions, *names: str) -> None:
+    """Refuse choices that would do nothing beside ready-made probabilities."""
     usual = FindOptions()
-    names = (
-        "dataset_format",
-        "image",
-        "images",
-        "groups",
-        "features",
-        "skip_bad",
-        "model",
-        "folds",
-    )
     problems = [
         Problem(
             f"--{name.replace('_', '-')}",
             f"{getattr(options, name)!r} beside ready-made probabilities",
-            "an option for PATH alone: leave it away",
+            fix="leave it away",
         )
         for name in names
         if getattr(options, name) != getattr(usual, name)

@@ -39,8 +39,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         Column of items that are held out together.
     features
         Columns a model may learn from; None for all that are left.
-    images, class_names, voc_pixels
+    images, voc_pixels
         Of boxes, as in `labelfix.read`.
+    class_names
+        Of boxes in VOC files, as in `labelfix.read`; of the columns of ready-made probabilities.
     skip_bad
         Go on without what cannot be read.
     """
@@ -67,7 +69,8 @@ class FindOptions(Reading, frozen=True, kw_only=True):
     path
         Folder, table or file of boxes to read; None if `labels` and `pred_probs` are given instead.
     labels, pred_probs
-        Files of ready-made predictions; several `pred_probs` are an ensemble.
+        Files of ready-made predictions; several `pred_probs` are an ensemble. They go with
+        `labels`, or with the items of `path`.
     dynamics
         File of `labelfix.training.Tracker.save`: what was seen in a training. In place of a model
         if that is "auto" and there are no `pred_probs`; else joined with what the first one says.
