@@ -206,14 +206,16 @@ def test_lists_of_splits_lose_what_is_not_kept(originals: dict[str, Path]) -> No
     assert written(part)["ImageSets/Main/all.txt"] == b"d\n"
 
 
-def test_lists_with_flags_lose_lines_and_no_byte_more(tmp_path: Path) -> None:
+def test_lists_with_flags_lose_lines_and_links_lead_nowhere(tmp_path: Path) -> None:
     path = write_voc(tmp_path / "in")
     lists = path / "ImageSets" / "Main"
     (lists / "cup_train.txt").write_bytes(b"a  1\r\nb c -1\r\nnobody 1\r\n\r\n")
     (lists / "folder.txt").mkdir()
+    (tmp_path / "secret.txt").write_text("not of the dataset\n")
+    (lists / "link.txt").symlink_to(tmp_path / "secret.txt")
     files = written(read(path).filter(pl.col("item_id").str.ends_with("a.png")))
     assert files["ImageSets/Main/cup_train.txt"] == b"a  1\r\nnobody 1\r\n\r\n"
-    assert "ImageSets/Main/folder.txt" not in files
+    assert not {"ImageSets/Main/folder.txt", "ImageSets/Main/link.txt"} & set(files)
 
 
 def test_an_annotation_file_that_changed_is_refused_and_nothing_written(tmp_path: Path) -> None:

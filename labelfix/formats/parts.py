@@ -120,7 +120,9 @@ def _voc(dataset: Dataset) -> Iterator[File]:
         for rows in (here, ~here)
     )
     root = dataset.root or Path()
-    for place in sorted(one for one in (root / "ImageSets").rglob("*.txt") if one.is_file()):
+    for place in sorted((root / "ImageSets").rglob("*.txt")):
+        if not (place.is_file() and place.resolve().is_relative_to(root.resolve())):
+            continue  # a folder of such a name, or a link to what is not of the dataset
         lines = place.read_bytes().splitlines(keepends=True)
         left = [line for line in lines if (gone - stems).isdisjoint(_named(line))]
         yield place.relative_to(root).as_posix(), b"".join(left)
