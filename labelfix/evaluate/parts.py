@@ -36,6 +36,14 @@ class Terms:
     ------
     InputError
         For numbers that nothing can be measured with, naming each.
+
+    Examples
+    --------
+    >>> Terms(seeds=0, level=95)
+    Traceback (most recent call last):
+    labelfix.errors.InputError: 2 problems
+      seeds: found 0; expected 1 or more
+      level: found 95; expected a number between 0 and 1
     """
 
     seeds: int = 5

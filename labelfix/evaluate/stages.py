@@ -185,6 +185,23 @@ def simulate(
     ------
     InputError
         As `measure_stages`; for budgets below 0 or above the number of items.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from labelfix.schema import Dataset
+    >>> def version(labels):
+    ...     names = [f"i{n:03d}" for n in range(len(labels))]
+    ...     items = pl.DataFrame({"item_id": names, "x": [n % 2 for n in range(len(names))]})
+    ...     rows = pl.DataFrame({"annotation_id": names, "item_id": names, "label": labels})
+    ...     return Dataset(items, rows, ("even", "odd"), "memory", feature_columns=("x",))
+    >>> truth = ["even", "odd"] * 100
+    >>> noisy = ["odd" if n % 5 == 0 else label for n, label in enumerate(truth)]
+    >>> queue = [f"i{n:03d}" for n in range(0, 200, 5)]  # every second one is wrong
+    >>> played = simulate(version(noisy), version(truth), {"queue": queue}, [20], model="knn",
+    ...                   seeds=1, split=Split(duplicates=None))
+    >>> played.counts.select("order", "decisions", "mended", "left").rows()[:2]
+    [('queue', 0, 0, 20), ('queue', 20, 10, 10)]
     """
     terms = Terms(
         seeds=seeds,

@@ -125,9 +125,23 @@ def mean_over_seeds(numbers: Floats, seeds: Floats) -> Floats:
 
 
 def interval(drawn: Floats, level: float) -> Floats:
-    """Give both ends of the middle `level` of the draws, shape (2, m), from draws (draws, m).
+    """Give both ends of the middle `level` of the draws (the percentile bootstrap).
 
-    Draws in which there was nothing to count are NaN and left out; NaN where all are.
+    Parameters
+    ----------
+    drawn
+        Shape (draws, m). Draws in which there was nothing to count are NaN, and left out.
+    level
+        In (0, 1).
+
+    Returns
+    -------
+    Shape (2, m): low, high; NaN where all draws are.
+
+    Examples
+    --------
+    >>> interval(np.arange(101.0)[:, None], 0.9).ravel().tolist()
+    [5.0, 95.0]
     """
     ends = np.full((2, drawn.shape[1]), np.nan)
     known = ~np.isnan(drawn).all(axis=0)

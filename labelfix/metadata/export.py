@@ -66,6 +66,16 @@ def gather(
     ------
     InputError
         As those.
+
+    Examples
+    --------
+    >>> from labelfix.schema import Dataset
+    >>> items = pl.DataFrame({"item_id": ["left/cat/1.png", "right/cat/2.png"]})
+    >>> rows = items.with_columns(annotation_id="item_id", label=pl.lit("cat"))
+    >>> dataset = Dataset(items, rows, ("cat",), "memory")
+    >>> kept = gather(dataset, template="{camera}/{label}/{}.png", condition="camera == 'left'")
+    >>> kept.facts["item_id", "camera"].rows()
+    [('left/cat/1.png', 'left')]
     """
     if template is not None:
         dataset = _with_new(dataset, facts_from_paths(dataset.items["item_id"], template))
@@ -86,7 +96,7 @@ def _with_new(dataset: Dataset, facts: pl.DataFrame) -> Dataset:
 
 
 def export(dataset: Dataset, to: Target, out: str | Path, *, copy: bool = False) -> Path:
-    """Write a dataset out.
+    r"""Write a dataset out.
 
     Parameters
     ----------
@@ -109,6 +119,17 @@ def export(dataset: Dataset, to: Target, out: str | Path, *, copy: bool = False)
     InputError
         If `out` is no such file or folder; for a folder, if no item is kept, the items have no
         images, or the files of boxes changed since they were read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from labelfix.schema import Dataset
+    >>> items = pl.DataFrame({"item_id": ["1.png", "2.png"]})
+    >>> rows = items.with_columns(annotation_id="item_id", label=pl.lit("cat"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     place = Path(folder, "kept.txt")
+    ...     export(Dataset(items, rows, ("cat",), "memory"), "list", place).read_text()
+    '1.png\n2.png\n'
     """
     out = Path(out)
     if to == "list":

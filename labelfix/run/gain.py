@@ -100,7 +100,7 @@ def evaluate(
     command: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> Gain:
-    """Measure what corrections bought, and write a folder.
+    r"""Measure what corrections bought, and write a folder.
 
     Parameters
     ----------
@@ -121,6 +121,20 @@ def evaluate(
         As `labelfix.measure_gain`, and if `out` holds something else.
     RunError
         If the run is none, or nobody decided anything yet.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name, every in (("before", 5), ("after", 1000)):
+    ...         rows = (f"i{n:03d},{n % 10},{'ab'[n % 2 if n % every else 0]}" for n in range(200))
+    ...         text = "\n".join(["id,x,label", *rows])
+    ...         _ = Path(folder, f"{name}.csv").write_text(text)
+    ...     options = GainOptions(original=f"{folder}/before.csv", corrected=f"{folder}/after.csv",
+    ...                           model="knn", seeds=1, duplicates=None)
+    ...     gain = evaluate(options, Path(folder, "out"))
+    ...     Path(folder, "out/gain.json").is_file(), gain.metrics
+    (True, ('accuracy', 'balanced_accuracy'))
     """
     from labelfix.evaluate.gain import measure_gain
 

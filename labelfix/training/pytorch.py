@@ -158,10 +158,20 @@ def merged_over_processes(tracker: Tracker) -> Tracker:
 
     Those of the default group of `torch.distributed`.
 
+    Parameters
+    ----------
+    tracker
+        This process's own, of the same items and classes as the others'.
+
     Returns
     -------
     Tracker
         A new one in each process; `tracker` itself goes on as it is.
+
+    Raises
+    ------
+    InputError
+        If they are not of the same items and classes.
     """
     states: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(states, tracker.state_dict())
