@@ -362,9 +362,10 @@ class Predictions:
     fold
         Fold in which each item was held out, shape (n,), or None if unknown.
     train_pred_probs
-        Mean probabilities, over the epochs and over the folds that trained on the item, shape
-        (n, K); None from models without epochs. In-sample, so an evidence of its own: what a
-        network is slow to learn is suspicious (Pleiss et al. 2020, Swayamdipta et al. 2020).
+        What networks said of the item while they learned from it, and some of them in the end too:
+        the mean over the epochs and over the folds that trained on it, shape (n, K); None from
+        models without epochs. In-sample, so an evidence of its own: what a network is slow to learn
+        is suspicious (Pleiss et al. 2020, Swayamdipta et al. 2020).
     embeddings
         Shape (n, d), float32; None from models without any.
     duplicate_group

@@ -101,6 +101,23 @@ def test_in_sample_rows_follow_the_training_rows() -> None:
     assert (seen.argmax(axis=1) == job.labels).mean() > 0.8
 
 
+def test_in_sample_probabilities_are_of_training_and_of_its_end() -> None:
+    images, labels = strokes(60)
+    rows = np.arange(60)
+    job = FoldJob(rows, labels, rows, 3, seed=4)  # held out what it learned from, to compare
+
+    def results(share: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        training = dataclasses.replace(SHORT, afterwards=share, views=0)
+        result = dataclasses.replace(TINY, training=training).fit_predict(images, job, None)
+        assert result.train_pred_probs is not None
+        return result.train_pred_probs, result.pred_probs
+
+    (during, _), (both, _), (after, as_held_out) = (results(share) for share in (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(after, as_held_out, atol=1e-6)
+    np.testing.assert_allclose(both, (during + after) / 2, atol=1e-6)
+    assert np.abs(during - after).max() > 0.01
+
+
 def test_fine_tuning_learns_to_tell_dark_from_light() -> None:
     labels = np.arange(48) % 2
     images = np.random.default_rng(0).integers(0, 60, (48, 32, 32, 3)).astype(np.uint8)
@@ -479,8 +496,10 @@ def test_an_unknown_architecture_is_refused_with_its_neighbours(tmp_path: Path) 
 
 def test_all_wrong_settings_are_named_at_once() -> None:
     with pytest.raises(InputError) as error:
-        Training(batch_size=1, learning_rate=0, epochs=(5, 2), label_smoothing=1, settle=1)
-    assert len(error.value.problems) == 5
+        Training(
+            batch_size=1, learning_rate=0, epochs=(5, 2), label_smoothing=1, settle=1, afterwards=2
+        )
+    assert len(error.value.problems) == 6
     with pytest.raises(InputError) as error:
         SmallConvNet(channels=(), convolutions=0, size=2, sizes=(40, 20))
     assert len(error.value.problems) == 4

@@ -88,8 +88,9 @@ class FoldResult:
     pred_probs
         Of the rows in `test`, shape (m, K), float32, rows sum to one.
     train_pred_probs
-        Of the rows in `train`, shape (t, K), float32: the mean over the epochs of what the network
-        said of them while it learned from them. None from models without epochs.
+        Of the rows in `train`, shape (t, K), float32: what the network said of them while it
+        learned from them, the mean over the epochs, and of some models in the end too. None from
+        models without epochs.
     losses
         Mean training loss of each epoch, shape (epochs,). None from models without epochs.
     seconds

@@ -3,7 +3,8 @@
 Both also give what they said of each training row while they learned from it: what a network is
 slow to learn is suspicious (Swayamdipta et al. 2020, "Dataset Cartography"; Pleiss et al. 2020,
 "Identifying Mislabeled Data using the Area Under the Margin Ranking"). It costs nothing: these are
-the probabilities that the loss is made of, those of the augmented images.
+the probabilities that the loss is made of, those of the augmented images. What the small network
+says of them in the end counts as much: what it then still does not believe, it never learned.
 """
 
 from __future__ import annotations
@@ -137,6 +138,9 @@ class Training:
         Part of the target that all classes share, in [0, 1).
     settle
         First part of the epochs that the in-sample means leave out, in [0, 1).
+    afterwards
+        Part of the in-sample probabilities, in [0, 1], that is what the trained network says of the
+        images as they are; the rest is the mean over the epochs.
     views
         Held-out images are predicted as they are (0), or as the mean over so many ways to augment
         them, the same ways for all.
@@ -159,6 +163,7 @@ class Training:
     forgiveness: float = 0.3
     label_smoothing: float = 0.0
     settle: float = 0.5
+    afterwards: float = 0.5
     views: int = 8
     augment: Augment = field(default_factory=Augment)
 
@@ -174,6 +179,7 @@ class Training:
             ("forgiveness", 0 <= self.forgiveness <= 1, "in [0, 1]"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
             ("settle", 0 <= self.settle < 1, "in [0, 1)"),
+            ("afterwards", 0 <= self.afterwards <= 1, "in [0, 1]"),
             ("views", self.views >= 0, ">= 0"),
         ]
         problems = [
@@ -361,6 +367,7 @@ class FineTuned:
             weight_decay=0.05,
             forgiveness=0.0,
             label_smoothing=0.1,
+            afterwards=0.0,
         )
     )
     device: str | None = None
@@ -446,7 +453,10 @@ class _Run:
             network = self.build(len(present)).to(self._device)
             network.to(memory_format=torch.channels_last)
             seen, losses = self._train(network, images, codes, job, name, progress)
-            held_out = self._predict(network, images, job.test, job.seed)
+            held_out = self._predict(network, images, job.test, job.seed, self.training.views)
+            if share := self.training.afterwards:
+                after = self._predict(network, images, job.train, job.seed, 0)
+                seen = (1 - share) * seen + share * after
         held_out, seen = (_spread(p, present, job.n_classes) for p in (held_out, seen))
         seconds = self._seconds(network, images, job) if job.timed else None
         return FoldResult(held_out, seen, losses, seconds)
@@ -458,7 +468,9 @@ class _Run:
         run, network = replace(self, device="cpu", precision="float32"), network.to("cpu")
         with _apart(1, job.seed):
             return seconds_each(
-                lambda row: run._predict(network, images, np.array([row]), job.seed),
+                lambda row: run._predict(
+                    network, images, np.array([row]), job.seed, self.training.views
+                ),
                 job.test[: job.timed],
             )
 
@@ -506,14 +518,18 @@ class _Run:
         return mean, losses.cpu().numpy().astype(np.float64)
 
     def _predict(
-        self, network: nn.Module, images: NDArray[np.uint8], test: NDArray[np.int64], seed: int
+        self,
+        network: nn.Module,
+        images: NDArray[np.uint8],
+        which: NDArray[np.int64],
+        seed: int,
+        views: int,
     ) -> NDArray[np.float32]:
         """Look at each image as it is, or in several ways that are the same for all images."""
         network.eval()
-        views = self.training.views
         means = []
         with torch.inference_mode():
-            for rows in np.array_split(test, math.ceil(len(test) / 256)):
+            for rows in np.array_split(which, math.ceil(len(which) / 256)):
                 draw = torch.Generator().manual_seed(seed)
                 looks = [
                     self._logits(network, images[rows], draw if views else None, alike=True)
