@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import shutil
 import urllib.error
+from email.message import Message
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -311,6 +313,13 @@ def test_a_timm_style_module_gives_what_comes_before_its_head(images: Dataset) -
     assert embed(TorchModule(Timm(), size=16), images).shape == (45, 3)
 
 
+def test_a_frozen_network_alone_has_logistic_regression_on_it(images: Dataset) -> None:
+    predictions = out_of_fold(images, tiny(name="mine"), folds=3)
+    assert predictions.model == "mine+logistic"
+    expected = out_of_fold(images, Head("logistic", tiny(name="mine")), folds=3)
+    assert (predictions.pred_probs == expected.pred_probs).all()
+
+
 def test_an_output_of_another_shape_is_told(images: Dataset) -> None:
     torch = pytest.importorskip("torch")
     from labelfix.predict.embed import TorchModule
@@ -385,6 +394,43 @@ def test_weights_that_cannot_be_downloaded_are_told_with_a_way_out(
     assert "resnet18-f37072fd.pth" in told
     assert str(tmp_path) in told
     assert "efficientnet-lite0" in told
+
+
+@pytest.mark.parametrize("model", ["torchvision:resnet18+knn", "finetune:resnet18"])
+def test_missing_weights_are_told_before_long_work(
+    model: str, images: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torchvision")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", offline)
+
+    def work(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("long work")
+
+    monkeypatch.setattr("labelfix.duplicates.duplicate_groups", work)
+    with pytest.raises(InputError, match=f"no network.*{tmp_path}"):
+        out_of_fold(images, model)
+
+
+class HalfSent(io.BytesIO):
+    """What `urlopen` gives where the connection breaks in the middle of weights."""
+
+    def info(self) -> Message:
+        headers = Message()
+        headers["Content-Length"] = "1000"
+        return headers
+
+
+@pytest.mark.parametrize("model", ["torchvision:resnet18", "finetune:resnet18"])
+def test_half_a_download_is_no_crash_and_is_not_kept(
+    model: str, images: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torchvision")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: HalfSent(bytes(500)))
+    with pytest.raises(InputError, match="invalid hash value"):
+        out_of_fold(images, model)
+    assert not [path for path in (tmp_path / "torch").rglob("*") if path.is_file()]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from labelfix.predict.models import FoldJob, FoldResult
+    from labelfix.predict.models import FoldJob, FoldResult, Model
     from labelfix.progress import Progress
     from labelfix.schema import BoxPredictions, Dataset
 
@@ -48,8 +48,9 @@ def out_of_fold(
         Items with one class label each. For boxes there is `out_of_fold_boxes`.
     model
         "auto": try what is cheap on the first fold and take what has the lowest log loss (see
-        `labelfix.predict.auto.Auto`). Or a name, an object with `fit` and `predict_proba`, or a
-        `labelfix.predict.models.Model`; see `labelfix.predict.names.resolve`.
+        `labelfix.predict.auto.Auto`). Or a name, an object with `fit` and `predict_proba`, a
+        `labelfix.predict.models.Model`, or a network that is kept frozen, such as
+        `labelfix.predict.embed.TorchModule`; see `labelfix.predict.names.resolve`.
     folds
         So many models are trained, each on all folds but one; at least 2.
     groups
@@ -107,13 +108,13 @@ def out_of_fold(
     >>> bool((predictions.pred_probs.argmax(axis=1) == dataset.labels).all())
     True
     """
-    from labelfix.predict.auto import as_auto, choose
+    from labelfix.predict.auto import Auto, as_auto, choose
     from labelfix.predict.jobs import make_jobs, run_jobs
     from labelfix.predict.models import describe
-    from labelfix.predict.names import resolve
 
     start = time.perf_counter()
     _check_one_label_each(dataset)
+    wanted = as_auto(model) or _ready(model, dataset)
     dataset, given_groups = _take_groups(dataset, groups)
     near = _near_duplicates(dataset, duplicates, progress)
     fold = _folds(dataset, folds, [g for g in (given_groups, near) if g is not None], seed)
@@ -122,15 +123,14 @@ def out_of_fold(
     folder = _cache_folder(cache)
     stored = None if store is None else Path(store)
 
-    auto = as_auto(model)
     details: dict[str, Any] = {}
-    if auto is None:
-        chosen, done = resolve(model, dataset), []
-        inputs = chosen.prepare(dataset, cache=folder, progress=progress)
-    else:
-        choice = choose(auto, dataset, todo[0], cache=folder, store=stored, progress=progress)
+    if isinstance(wanted, Auto):
+        choice = choose(wanted, dataset, todo[0], cache=folder, store=stored, progress=progress)
         chosen, inputs, done = choice.model, choice.inputs, choice.done
         details["auto"] = choice.details
+    else:
+        chosen, done = wanted, []
+        inputs = chosen.prepare(dataset, cache=folder, progress=progress)
     rest = todo[len(done) :]
     results = run_jobs(chosen, inputs, rest, workers=jobs, store=stored, progress=progress)
     pred_probs, train_pred_probs = _assemble(todo, [*done, *results], len(dataset))
@@ -250,6 +250,18 @@ def _cache_folder(cache: str | Path | Literal[False] | None) -> Path | None:
     if cache is False:
         return None
     return default_cache() if cache is None else Path(cache)
+
+
+def _ready(model: Any, dataset: Dataset) -> Model:
+    """Find the model, and hear what it lacks before long work begins."""
+    from labelfix.predict.names import resolve
+
+    found = resolve(model, dataset)
+    for part in (found, getattr(found, "features", None)):
+        check = getattr(part, "check", None)
+        if check is not None:
+            check()
+    return found
 
 
 def _check_one_label_each(dataset: Dataset) -> None:

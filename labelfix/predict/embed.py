@@ -55,13 +55,23 @@ class _Network:
 
 
 class _Backbone:
-    """What the frozen networks below share: `extract`."""
+    """What the frozen networks below share: `check` and `extract`."""
 
     batch: int
     device: str | None
 
     def _open(self) -> _Network:
         raise NotImplementedError
+
+    def check(self) -> None:
+        """Fetch the weights, before long work begins.
+
+        Raises
+        ------
+        InputError, MissingExtraError
+            As `extract`, but for the items.
+        """
+        self._open()
 
     def extract(self, dataset: Dataset, *, cache: Path | None, progress: Progress | None) -> Inputs:
         """Embed each image, or take it from the cache; shape (n, d), float32.

@@ -110,7 +110,8 @@ class Model(Protocol):
 
     Frozen dataclasses are best: their fields go into run.json, and tell stored folds apart. A model
     may also have `jobs`, an int as joblib's `n_jobs`: so many folds at once suit it where the user
-    does not say; else it is one after the other.
+    does not say; else it is one after the other. And it may have `check`, called before all else:
+    it raises what can be known without the items, as that weights are not to be had.
     """
 
     @property
@@ -136,7 +137,10 @@ class Model(Protocol):
 
 @runtime_checkable
 class Features(Protocol):
-    """A way to look at items that learns nothing: columns, pixels, or a frozen backbone."""
+    """A way to look at items that learns nothing: columns, pixels, or a frozen backbone.
+
+    It may have `check`, as a model may.
+    """
 
     @property
     def name(self) -> str:

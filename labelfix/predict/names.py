@@ -7,10 +7,9 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from labelfix.errors import InputError, Problem
-from labelfix.predict.models import Model
+from labelfix.predict.models import Features, Model
 
 if TYPE_CHECKING:
-    from labelfix.predict.models import Features
     from labelfix.schema import Dataset
 
 __all__ = ["default_features", "has_photo_backbone", "resolve"]
@@ -25,7 +24,8 @@ def resolve(model: Any, dataset: Dataset) -> Model:
     Parameters
     ----------
     model
-        A `Model`; an object with `fit` and `predict_proba`; or a name: `small-cnn`,
+        A `Model`; `Features` (with the classifier `logistic`); an object with `fit` and
+        `predict_proba`; or a name: `small-cnn`,
         `finetune:ARCHITECTURE`, `CLASSIFIER`, `FEATURES+CLASSIFIER`, or `FEATURES` (with the
         classifier `logistic`). A classifier is one of `labelfix.predict.tabular.CLASSIFIERS` or
         `package.module:factory`; features are `columns`, `pixels`, `efficientnet-lite0` or
@@ -46,6 +46,8 @@ def resolve(model: Any, dataset: Dataset) -> Model:
         return resolve(model(), dataset)
     if isinstance(model, Model):
         return model
+    if isinstance(model, Features):
+        return _head("logistic", model)
     return _head(model, default_features(dataset))
 
 

@@ -410,6 +410,17 @@ class FineTuned:
         mean, std = self.mean or usual.mean, self.std or usual.std
         return Inputs(_Material(images, weights, mean, std))
 
+    def check(self) -> None:
+        """Fetch the weights, before long work begins.
+
+        Raises
+        ------
+        InputError, MissingExtraError
+            As `prepare`, but for the items.
+        """
+        _usual_input(self.architecture)
+        _weights(self.architecture, self.weights)
+
     def fit_predict(self, data: Any, job: FoldJob, progress: Progress | None) -> FoldResult:
         """Train on the rows `job.train` of the images, and predict `job.test`.
 
@@ -727,12 +738,15 @@ def _downloaded(weights: Any) -> Mapping[str, Tensor]:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # torch says there what it downloads
             state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:  # what urllib raises derives from it
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        what = str(error).strip().partition("\n")[0]
+        place = f"{torch.hub.get_dir()}/checkpoints/{weights.url.rpartition('/')[2]}"
         raise InputError(
             Problem(
                 f"weights {weights}",
-                f"no download ({error})",
-                fix=f"fetch {weights.url} where there is a network, and give its path as weights",
+                f"no download, or one that does not load ({what})",
+                "a connection, or the file at hand",
+                f"put {weights.url} at {place}, or give a path as weights",
             )
         ) from error
     return state
