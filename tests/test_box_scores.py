@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from types import SimpleNamespace
@@ -32,6 +33,7 @@ from labelfix.score.boxes import (
     score_boxes,
 )
 from labelfix.score.boxes.clues import CLUES
+from labelfix.score.boxes.company import NODES, carelessness_of, shifts
 from labelfix.score.boxes.fiftyone import match_greedily
 from labelfix.score.boxes.matching import overlaps
 
@@ -451,6 +453,97 @@ def test_dropped_boxes_come_first_among_missing_ones(
     assert found > 0.7 * dropped.height
 
 
+def test_what_a_labelled_object_explains_does_not_hide_the_one_beside_it() -> None:
+    """A rider on a horse that has a box: the surer prediction is the horse's."""
+    truth, found, items = scenes(3, vectors=False)
+    row = truth.row(0, named=True)
+    horse = np.array([[row[edge] for edge in BOX]])
+    rider = horse - np.array([[0.0, 0.0, 4.0, 0.0]])
+    where = [row["item_id"]] * 2
+    other = CLASSES[CLASSES.index(row["label"]) - 1]
+    both = table(where, [row["label"], other], np.vstack([horse, rider]), score=[0.95, 0.9])
+    found = pl.concat([both, found.filter(pl.col("item_id") != row["item_id"])])
+    params = BoxParams(propose_above=0.0)
+    proposed = issues_of((truth, found, items), params=params, kinds=["missing"])
+    here = proposed.filter(pl.col("item_id") == row["item_id"])
+    assert here["suggested_label"].to_list() == [other]
+
+
+# errors keep company
+
+
+KINDS_OF_GIVEN = [kind for kind in BOX_KINDS if kind != "missing"]
+
+
+def careless(seed: int, images: float) -> tuple[Tables, pl.Series]:
+    """Plant as many errors into a share of the images, and say which boxes are wrong."""
+    truth, found, items = scenes(seed, images=300)
+    bad = pl.col("item_id").is_in(items["item_id"].head(round(300 * images)).implode())
+    flip, shift, spawn = 0.05 / images, 0.08 / images, 0.03 / images
+    noise = BoxNoise(flip=flip, shift=shift, spawn=spawn, shift_iou=(0.5, 0.9))
+    noisy, errors = inject_boxes(truth.filter(bad), noise, CLASSES, items, seed)
+    tables = pl.concat([noisy, truth.filter(~bad)]), found, items
+    wrong = tables[0]["annotation_id"].is_in(errors["annotation_id"].implode())
+    return tables, wrong
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 9999), st.sampled_from([0.5, 1.0, 3.0]))
+def test_company_is_what_bayes_rule_says(seed: int, carelessness: float) -> None:
+    """Summed up over which boxes are wrong and over how careless the image was."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 4, 5)
+    first = np.concatenate([[0], np.cumsum(counts)])
+    prior, odds = math.log(0.05), rng.normal(-2, 3, counts.sum())
+    said = shifts(odds, first, prior, carelessness)
+    density = np.exp(-(NODES**2) / 2) / np.exp(-(NODES**2) / 2).sum()
+    for start, stop in itertools.pairwise(first):
+        here = np.exp(odds[start:stop] - prior)  # how much likelier the evidence is of an error
+        posterior = np.zeros((len(here), 2))
+        for node, share_of_node in zip(NODES, density, strict=True):
+            rate = math.exp(prior + carelessness * node)
+            wrong, right = rate / (1 + rate), 1 / (1 + rate)
+            both = np.stack([np.full(len(here), right), wrong * here], axis=1)
+            for box in range(len(here)):
+                others = np.delete(both.sum(axis=1), box).prod()
+                posterior[box] += share_of_node * others * both[box]
+        expected = np.log(posterior[:, 1] / posterior[:, 0])
+        np.testing.assert_allclose(odds[start:stop] + said[start:stop], expected, atol=1e-8)
+
+
+def test_a_box_alone_or_in_no_company_is_judged_by_itself() -> None:
+    odds = np.array([-3.0, 2.0])
+    assert shifts(odds, np.array([0, 2]), -3.0, 0.0).tolist() == [0.0, 0.0]
+    assert carelessness_of(odds[:0], np.array([0]), -3.0, (1.0, 0.0)) == 0.0
+    beside_error, beside_none = (
+        shifts(np.array([0.0, other]), np.array([0, 2]), -3.0, 1.5)[0] for other in (5.0, -5.0)
+    )
+    assert beside_error > beside_none
+
+
+def test_errors_that_keep_company_are_found_by_it_and_others_as_before() -> None:
+    alone = BoxParams(carelessness=(0.0,))
+    tables, wrong = careless(4, 0.15)
+    assert Calibration.fit(matched(tables)).carelessness >= 1
+    areas = []
+    for params in (BoxParams(), alone):
+        said = issues_of(tables, params=params, kinds=KINDS_OF_GIVEN)
+        quality = tables[0].join(said, on="annotation_id", how="left", maintain_order="left")
+        areas.append(auroc(-quality["quality"].to_numpy(), wrong.to_numpy()))
+    assert areas[0] > areas[1] + 0.03
+    spread_out, _ = careless(4, 1.0)
+    assert Calibration.fit(matched(spread_out)).carelessness == 0
+    assert issues_of(spread_out).equals(issues_of(spread_out, params=alone))
+
+
+def test_company_does_not_depend_on_blocks() -> None:
+    tables, _ = careless(4, 0.15)
+    match = matched(tables)
+    calibration = Calibration.fit(match)
+    whole, parts = (score_boxes(match, calibration, block=block).given for block in (1 << 20, 40))
+    assert whole.equals(parts)
+
+
 def test_the_one_ranking_beats_chance_by_far_and_flags_mostly_errors(
     planted: tuple[Tables, pl.DataFrame],
 ) -> None:
@@ -697,7 +790,14 @@ def test_another_detectors_calibration_is_refused(clean: Tables, calibration: Ca
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"missing": 0.0}, {"match_iou": 1.5}, {"quantiles": 1}, {"planted_shift": (0.8, 0.3)}],
+    [
+        {"missing": 0.0},
+        {"match_iou": 1.5},
+        {"quantiles": 1},
+        {"planted_shift": (0.8, 0.3)},
+        {"carelessness": ()},
+        {"carelessness": (0.0, -1.0)},
+    ],
     ids=str,
 )
 def test_parameters_out_of_range_are_refused(wrong: dict[str, Any]) -> None:

@@ -157,7 +157,9 @@ def assess_boxes(
     strategies: dict[str, Any] = {"score": scorer}
     if isinstance(scorer, BoxParams):
         calibration = Calibration.fit(match, scorer)
-        strategies["calibration"] = _Learnt(calibration.weights, calibration.boxes_per_prediction)
+        strategies["calibration"] = _Learnt(
+            calibration.weights, calibration.boxes_per_prediction, calibration.carelessness
+        )
         scores = score_boxes(match, calibration, progress)
         if losses is not None:
             scores = with_losses(scores, annotations, losses, scorer)
@@ -199,6 +201,7 @@ class _Learnt:
     name: ClassVar[str] = "planted_errors"
     weights: Mapping[str, Weights]
     boxes_per_prediction: float
+    carelessness: float
 
 
 def _predicted_part(dataset: Dataset, boxes: pl.DataFrame) -> Dataset:

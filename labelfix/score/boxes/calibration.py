@@ -16,13 +16,14 @@ itself. What it draws hangs on names and places, not on the order of rows.
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from labelfix.errors import LabelfixWarning
 from labelfix.score.boxes.clues import CLUES, MISSING, START
+from labelfix.score.boxes.company import carelessness_of
 from labelfix.score.boxes.evidence import Confidence, Evidence, Scene, best_of_groups
 from labelfix.score.boxes.matching import Boxes, overlaps
 from labelfix.score.boxes.params import BoxParams
@@ -48,6 +49,29 @@ UNHEARD_OF = -20.0
 as one where no two of a class are neighbours; and their log likelihood ratio then."""
 DIGITS = 6
 """Decimals of a weight: rounding hides what differs between machines' arithmetic."""
+
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "spurious": ("spurious",),
+    "wrong_class": ("wrong_class",),
+    "bad_location": ("bad_location",),
+    "duplicate": ("duplicate",),
+    "group": ("merged", "split"),
+}
+"""Kinds of error in a given box, and the weights that speak of them."""
+
+
+class Odds(NamedTuple):
+    """What is said of n given boxes."""
+
+    kinds: Mapping[str, NDArray[np.float64]]
+    """Log odds of every kind of error, shape (n,) each."""
+    is_merged: NDArray[np.bool_]
+    """Whether a group is rather one box over several objects than several over one."""
+
+    def of_any(self) -> NDArray[np.float64]:
+        """Log odds of an error of any kind, shape (n,)."""
+        return np.asarray(np.logaddexp.reduce(list(self.kinds.values())))
 
 
 @dataclass(frozen=True)
@@ -93,6 +117,8 @@ class Calibration:
     boxes_per_prediction
         Given boxes for each predicted one, at least one an image: turns the prior of missing boxes
         into one a prediction.
+    carelessness
+        How much images differ in their log odds of an error, as a standard deviation.
     """
 
     params: BoxParams
@@ -100,6 +126,7 @@ class Calibration:
     scale: Confidence
     weights: Mapping[str, Weights]
     boxes_per_prediction: float
+    carelessness: float = 0.0
 
     @classmethod
     def fit(cls, match: Match, params: BoxParams | None = None) -> Calibration:
@@ -140,13 +167,50 @@ class Calibration:
                 LabelfixWarning,
                 stacklevel=2,
             )
-        return cls(
+        alone = cls(
             params,
             match.class_names,
             scene.scale,
             weights,
             max(len(match.given), len(match), 1) / max(len(match.predicted), 1),
         )
+        odds, first, choices = alone.odds(scene.given), sample.given.first, params.carelessness
+        any_error = odds.of_any()
+        likeliest = carelessness_of(any_error, first, alone.prior, choices)
+        return replace(alone, carelessness=likeliest)
+
+    @property
+    def prior(self) -> float:
+        """Log odds of an error of any kind in a given box, before anything is seen."""
+        possible = [kind for kind, made_of in KINDS.items() if any(self._knows(p) for p in made_of)]
+        shares = np.array([getattr(self.params, kind) for kind in possible])
+        return float(np.log((shares / (1 - shares)).sum()))
+
+    def _knows(self, part: str) -> bool:
+        return self.weights[part].intercept != UNHEARD_OF
+
+    def odds(self, evidence: Evidence) -> Odds:
+        """Log odds of every kind of error in the given boxes, each looked at by itself."""
+        params = self.params
+        ratio = {
+            kind: self.weights[kind].log_ratio(clues(evidence, params.least_confidence))
+            for kind, clues in CLUES.items()
+        }
+        is_merged, ratio["group"] = _group(ratio["merged"], ratio["split"], evidence)
+        spoken_of = {
+            "spurious": np.ones(len(is_merged), bool),
+            "wrong_class": evidence.support.other_row >= 0,
+            "bad_location": evidence.fit.row >= 0,
+            "duplicate": evidence.twin.row >= 0,
+            "group": (evidence.whole.row >= 0) | (evidence.pieces.second_row >= 0),
+        }
+        kinds = {}
+        for kind, spoken in spoken_of.items():
+            share = getattr(params, kind)
+            # what nothing speaks of, the weights only extrapolate to: it gets no likelier
+            most = np.where(spoken, np.inf, 0.0)
+            kinds[kind] = np.minimum(ratio[kind], most) + float(np.log(share / (1 - share)))
+        return Odds(kinds, is_merged)
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts, for run.json."""
@@ -157,6 +221,7 @@ class Calibration:
             "quantiles": self.scale.overall.tolist(),
             "weights": {kind: asdict(learnt) for kind, learnt in self.weights.items()},
             "boxes_per_prediction": self.boxes_per_prediction,
+            "carelessness": self.carelessness,
         }
 
     @classmethod
@@ -172,7 +237,21 @@ class Calibration:
             Confidence(np.array(data["class_quantiles"]), np.array(data["quantiles"])),
             {kind: Weights(**learnt) for kind, learnt in data["weights"].items()},
             data["boxes_per_prediction"],
+            data["carelessness"],
         )
+
+
+def _group(
+    merged: NDArray[np.float64], split: NDArray[np.float64], evidence: Evidence
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Whether a group is rather a merged than a split box, and the log ratio of either.
+
+    The two are taken as equally frequent. Where predictions speak of one only, the other has none.
+    """
+    pieces, whole = evidence.pieces.second_row >= 0, evidence.whole.row >= 0
+    merged = np.where(pieces | ~whole, merged, -np.inf)
+    split = np.where(whole | ~pieces, split, -np.inf)
+    return merged > split, np.logaddexp(merged, split) - np.log(2)
 
 
 def _sample(match: Match, params: BoxParams, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -306,7 +385,10 @@ PLANT = {
 
 
 def _learn(kind: str, planted: Clues, given: Clues, ridge: float) -> Weights:
-    """Fit the log of the ratio between the densities of planted and of given clues."""
+    """Fit the log of the ratio between the densities of planted and of given clues.
+
+    The ridge pulls as so many boxes would, so the fewer there are to learn from, the more.
+    """
     names = list(given)
     X1, X0 = (
         np.column_stack([np.asarray(clues[n], float) for n in names]) for clues in (planted, given)
@@ -317,7 +399,7 @@ def _learn(kind: str, planted: Clues, given: Clues, ridge: float) -> Weights:
     if min(len(X0), len(X1)) < ENOUGH:
         centre = float((X0 @ start).mean()) if len(X0) else 0.0
         return Weights(-centre, dict(zip(names, start.tolist(), strict=True)), 0)
-    intercept, weights = _logistic(X1, X0, start, ridge)
+    intercept, weights = _logistic(X1, X0, start, ridge / len(X1))
     return Weights(
         round(intercept, DIGITS),
         {name: round(weight, DIGITS) for name, weight in zip(names, weights.tolist(), strict=True)},

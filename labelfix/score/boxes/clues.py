@@ -17,8 +17,11 @@ __all__ = ["CLUES", "MISSING", "START", "Clues"]
 Clues = Mapping[str, Any]
 """Named columns, shape (n,) each."""
 
+COVERED = 1e-3
+"""What counts as free of a prediction that a given box covers: keeps the logarithm finite."""
+
 START: Mapping[str, Mapping[str, float]] = {
-    "missing": {"confidence": 1.0, "overlap": -5.0},
+    "missing": {"confidence": 1.0, "free": 1.0},
     "spurious": {"support": -1.0},
     "wrong_class": {"other": 1.0, "same": -1.0},
     "bad_location": {"overlap above 0.6": -5.0},
@@ -39,11 +42,9 @@ def missing(proposals: Proposals, floor: float) -> Clues:
         **_bent("overlap", overlap, 0.3, 0.5, 0.7),
         "overlap x confidence": overlap * confidence,
         "overlap above 0.5 x confidence": np.maximum(overlap - 0.5, 0) * confidence,
-        "stands for a box": proposals.stands,
-        "stands for a box x overlap": proposals.stands * overlap,
+        "free": np.log(1 + COVERED - overlap),
         "class of the box": proposals.same,
         "class of the box x overlap": proposals.same * overlap,
-        "box taken": proposals.taken,
         "size": size,
         "size x confidence": size * confidence,
         **_bent("beside", beside, 0.5),

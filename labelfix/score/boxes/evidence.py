@@ -174,12 +174,8 @@ class Proposals:
     confidence: NDArray[np.float64]
     iou: NDArray[np.float64]
     """Overlap with the given box that fits best; 0 without."""
-    stands: NDArray[np.bool_]
-    """Whether the prediction is the one that stands for that given box."""
     same: NDArray[np.bool_]
     """Whether that given box has the predicted class."""
-    taken: NDArray[np.float64]
-    """Overlap of that given box with another prediction that stands for it; 0 without."""
     beside: NDArray[np.float64]
     """Highest overlap with a surer prediction; 0 without."""
     nearest: NDArray[np.integer[Any]]
@@ -298,16 +294,12 @@ class Scene:
 
     def _proposals(self, rows: Ints, nearest: Ints, overlap: Floats) -> Proposals:
         given, predicted = self.match.given, self.match.predicted
-        near = nearest >= 0
-        mine = near & (take(self.stands.row, nearest, -1) == rows)
         side = np.sqrt(predicted.area[rows]) / self.match.side[predicted.item[rows]]
         return Proposals(
             size=np.fmax(side, SPECK),
             confidence=self.confidence[rows],
             iou=overlap,
-            stands=mine,
-            same=near & (take(given.label, nearest, -1) == predicted.label[rows]),
-            taken=np.where(mine, 0.0, take(self.stands.iou, nearest, 0.0)),
+            same=(nearest >= 0) & (take(given.label, nearest, -1) == predicted.label[rows]),
             beside=self.surer_beside[rows],
             nearest=nearest,
         )

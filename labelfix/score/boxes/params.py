@@ -24,13 +24,14 @@ class BoxParams:
         Boxes that overlap no more have nothing to do with each other.
     match_iou
         From this overlap on a prediction can be *the* prediction of a box, and of two predictions
-        of one place only the surer is proposed.
+        of one class only the likelier to be missing is proposed.
     beside_iou
         From this overlap on a surer prediction speaks against proposing another beside it.
     inside
         Share of a box that lies within another, from which it can be a piece of that one.
     whole_iou
-        Above this overlap a box is no piece of another but the same.
+        Above this overlap a box is no piece of another but the same; of two such predictions only
+        the likelier is proposed, whatever their classes.
     apart_iou
         Two pieces are two objects if they overlap less.
     crowd_share
@@ -52,7 +53,11 @@ class BoxParams:
     planted_group_area
         It merges two boxes if the hull is at most so many times as large as both together.
     ridge
-        Pull of the weights towards their starting point, per box learnt from.
+        Pull of the weights towards their starting point: as much as so many boxes.
+    carelessness
+        How much images may differ in how many errors they have: standard deviations of their log
+        odds, of which the calibration takes the likeliest. With 0 alone a box's chance hangs on no
+        other box of its image.
     propose_above
         Missing boxes are listed if they are at least this probable.
     flag_above
@@ -79,13 +84,14 @@ class BoxParams:
     crowd_share: float = 0.5
     least_confidence: float = 1e-4
     quantiles: int = 17
-    class_weight: float = 20.0
+    class_weight: float = 1000.0
     calibration_boxes: int = 3000
     calibration_predictions: int = 15000
     planted_shift: tuple[float, float] = (0.3, 0.8)
     planted_duplicate: tuple[float, float] = (0.6, 0.99)
     planted_group_area: float = 2.0
-    ridge: float = 1e-4
+    ridge: float = 0.6
+    carelessness: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
     propose_above: float = 0.01
     flag_above: float = 0.2
     training: float = 0.25
@@ -104,6 +110,9 @@ class BoxParams:
                 problems.append(
                     Problem(f"BoxParams.{name}", f"{low}, {high}", "0 < low <= high < 1")
                 )
+        if not self.carelessness or not all(0 <= one < float("inf") for one in self.carelessness):
+            found = ", ".join(map(str, self.carelessness)) or "none"
+            problems.append(Problem("BoxParams.carelessness", found, "one number >= 0 or more"))
         if problems:
             raise InputError(problems)
 

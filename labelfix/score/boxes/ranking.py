@@ -10,9 +10,10 @@ import polars as pl
 from labelfix.errors import InputError, Problem
 from labelfix.schema import BOX, BOX_ISSUES, BOX_KINDS
 from labelfix.score.boxes.calibration import Calibration
-from labelfix.score.boxes.clues import CLUES, MISSING
+from labelfix.score.boxes.clues import MISSING
+from labelfix.score.boxes.company import shifts
 from labelfix.score.boxes.evidence import Scene
-from labelfix.score.boxes.matching import LARGEST_AREA, match_boxes
+from labelfix.score.boxes.matching import LARGEST_AREA, match_boxes, overlaps
 from labelfix.score.boxes.params import BoxParams
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from labelfix.progress import Progress
     from labelfix.schema import BoxKind, Dataset
-    from labelfix.score.boxes.evidence import Evidence
+    from labelfix.score.boxes.calibration import Odds
     from labelfix.score.boxes.matching import Boxes, Match
 
 __all__ = ["BoxScores", "find_box_issues", "image_quality", "rank_boxes", "score_boxes"]
@@ -185,7 +186,11 @@ def score_boxes(
     given, missing, done = [], [], 0
     for part in match.parts(block):
         scene = Scene(part.in_fixed_order(), calibration.scale, calibration.params)
-        given.append(_score_given(scene, calibration))
+        odds = calibration.odds(scene.given)
+        company = shifts(
+            odds.of_any(), part.given.first, calibration.prior, calibration.carelessness
+        )
+        given.append(_score_given(scene, odds, company))
         missing.append(_score_missing(scene, calibration))
         done += len(part)
         if progress:
@@ -193,22 +198,14 @@ def score_boxes(
     return BoxScores(pl.concat(given), pl.concat(missing))
 
 
-def _score_given(scene: Scene, calibration: Calibration) -> pl.DataFrame:
-    params, match, evidence = calibration.params, scene.match, scene.given
-    ratio = {
-        kind: calibration.weights[kind].log_ratio(clues(evidence, params.least_confidence))
-        for kind, clues in CLUES.items()
-    }
-    is_merged, ratio["group"] = _group(ratio["merged"], ratio["split"], evidence)
-    prior: dict[str, float] = {kind: _logit(getattr(params, kind)) for kind in GIVEN_KINDS}
-    odds: dict[str, NDArray[np.float64]] = {kind: ratio[kind] + prior[kind] for kind in prior}
-    given, predicted = match.given, match.predicted
+def _score_given(scene: Scene, odds: Odds, company: NDArray[np.float64]) -> pl.DataFrame:
+    evidence, given, predicted = scene.given, scene.match.given, scene.match.predicted
     support, stands = evidence.support, scene.stands
-    facts = pl.DataFrame(
+    return pl.DataFrame(
         {
             "row": given.row,
-            **odds,
-            "merged": is_merged,
+            **{kind: own + company for kind, own in odds.kinds.items()},
+            "merged": odds.is_merged,
             "any_row": _rows(predicted, stands.row),
             "any_iou": stands.iou,
             "fit_row": _rows(predicted, evidence.fit.row),
@@ -225,47 +222,43 @@ def _score_given(scene: Scene, calibration: Calibration) -> pl.DataFrame:
             "whole_row": _rows(predicted, evidence.whole.row),
         }
     )
-    # what nothing speaks of, the weights only extrapolate to: it gets no likelier than it was
-    return facts.with_columns(
-        pl.when(SPOKEN_OF[kind]).then(kind).otherwise(pl.min_horizontal(kind, most)).alias(kind)
-        for kind, most in prior.items()
-    )
-
-
-def _group(
-    merged: NDArray[np.float64], split: NDArray[np.float64], evidence: Evidence
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Whether a group is rather a merged than a split box, and the log ratio of either.
-
-    The two are taken as equally frequent. Where predictions speak of one only, the other has none.
-    """
-    pieces, whole = evidence.pieces.second_row >= 0, evidence.whole.row >= 0
-    merged = np.where(pieces | ~whole, merged, -np.inf)
-    split = np.where(whole | ~pieces, split, -np.inf)
-    return merged > split, np.logaddexp(merged, split) - np.log(2)
-
-
-def _logit(share: float) -> float:
-    return float(np.log(share / (1 - share)))
 
 
 def _score_missing(scene: Scene, calibration: Calibration) -> pl.DataFrame:
-    params, match = calibration.params, scene.match
-    prior = _logit(min(params.missing * calibration.boxes_per_prediction, 0.5))
-    proposed = ~scene.in_crowd & (scene.surer_beside < params.match_iou)
-    rows = np.flatnonzero(proposed & ~match.outside(match.predicted))
+    params, match, predicted = calibration.params, scene.match, scene.match.predicted
+    share = min(params.missing * calibration.boxes_per_prediction, 0.5)
+    rows = np.flatnonzero(~scene.in_crowd & ~match.outside(predicted))
     proposals = scene.proposals(rows)
     odds = calibration.weights["missing"].log_ratio(MISSING(proposals, params.least_confidence))
-    odds += prior
-    probable = np.flatnonzero(1 / (1 + np.exp(-odds)) >= params.propose_above)
+    odds += np.log(share / (1 - share))
+    probable = 1 / (1 + np.exp(-odds)) >= params.propose_above
+    probable[probable] = _likeliest(predicted, rows[probable], odds[probable], params)
     return pl.DataFrame(
         {
-            "row": match.predicted.row[rows[probable]],
+            "row": predicted.row[rows[probable]],
             "missing": odds[probable],
             "near_row": _rows(match.given, proposals.nearest[probable]),
             "near_iou": proposals.iou[probable],
         }
     )
+
+
+def _likeliest(
+    predicted: Boxes, rows: NDArray[np.intp], odds: NDArray[np.float64], params: BoxParams
+) -> NDArray[np.bool_]:
+    """Which of some predictions have no likelier one at their place; of equals the earlier stays.
+
+    Another class at nearly the same box is the same object, and at a lower overlap another one.
+    """
+    wanted = np.zeros(len(predicted), bool)
+    wanted[rows] = True
+    chosen = predicted.where(wanted)
+    pairs = overlaps(chosen, chosen, min(params.match_iou, params.whole_iou))
+    alike = chosen.label[pairs.left] == chosen.label[pairs.right]
+    pairs = pairs.keep(pairs.iou > np.where(alike, params.match_iou, params.whole_iou))
+    stays = np.ones(len(rows), bool)
+    stays[np.where(odds[pairs.left] >= odds[pairs.right], pairs.right, pairs.left)] = False
+    return stays
 
 
 def _rows(boxes: Boxes, place: NDArray[np.integer[Any]]) -> pl.Series:
