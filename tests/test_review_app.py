@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from labelfix.decisions import read_log
-from labelfix.run import open_run
+from labelfix.run import FindOptions, find, open_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -332,6 +332,24 @@ def test_a_class_chosen_right_after_a_dialog_was_left_is_taken(
     arrive(page, queue_of(class_run)["item_id"][1])
     saved(page)
     assert len(server.events) == 1
+
+
+def test_numbers_of_a_table_stand_in_one_line(
+    serve: Callable[..., Server], visit: Callable[..., Page], tmp_path: Path
+) -> None:
+    lines = ["a_column_with_a_rather_long_name,another,label"]
+    lines += [f"{n * 12345.678:.2f},{n % 7},{'cup dish'.split()[n % 2]}_of_tea" for n in range(60)]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    options = FindOptions(path=str(tmp_path / "table.csv"), label="label", model="logistic")
+    page = visit(serve(find(options, tmp_path / "run").path).address)
+    broken = page.evaluate(
+        "[...document.querySelectorAll('.cells td')].filter(cell => {"
+        "const range = document.createRange(); range.selectNodeContents(cell);"
+        "return new Set([...range.getClientRects()].map(one => one.top)).size > 1;})"
+        ".map(cell => cell.textContent)"
+    )
+    assert page.locator(".cells td").count() > 0
+    assert broken == []
 
 
 def test_a_held_key_decides_once_and_nothing_unseen_is_decided(
