@@ -7,7 +7,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pytest
@@ -15,6 +15,9 @@ from hypothesis import settings
 from PIL import Image
 
 from labelfix.errors import LabelfixWarning
+
+if TYPE_CHECKING:
+    from labelfix.schema import Dataset
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,6 +57,31 @@ def paint() -> Paint:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def two_places(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Forty images with a dark thing at one place and a bright one at another, nearly the same."""
+    import polars as pl
+
+    from labelfix.schema import BOX, Dataset
+
+    root = tmp_path_factory.mktemp("places")
+    rng = np.random.default_rng(0)
+    names = [f"{row:02d}.png" for row in range(40)]
+    for name in names:
+        Image.fromarray(rng.integers(0, 255, (100, 100, 3), np.uint8)).save(root / name)
+    places = np.array([[10.0, 10, 40, 40], [60, 60, 90, 90]])
+    box = np.tile(places, (40, 1)) + rng.normal(0, 1, (80, 4))
+    table = {
+        "annotation_id": [str(row) for row in range(80)],
+        "item_id": np.repeat(names, 2),
+        "label": ["dark", "bright"] * 40,
+        **{edge: box[:, i] for i, edge in enumerate(BOX)},
+        "crowd": [False] * 80,
+    }
+    items = pl.DataFrame({"item_id": names, "path": names, "width": 100, "height": 100})
+    return Dataset(items, pl.DataFrame(table), ("dark", "bright"), "memory", root)
 
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 160, 60), "red": (200, 40, 40)}

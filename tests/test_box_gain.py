@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import pytest
-from PIL import Image
 
 import labelfix
 from labelfix.errors import InputError, LabelfixWarning
@@ -52,26 +51,11 @@ class Median:
 
 
 @pytest.fixture(scope="module")
-def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
+def versions(two_places: Dataset) -> tuple[Dataset, Dataset]:
     """Two kinds of boxes at two places; three quarters of the original ones drawn too far right."""
-    root = tmp_path_factory.mktemp("boxes")
+    clean = two_places
     rng = np.random.default_rng(0)
-    n = 40
-    names = [f"{row:02d}.png" for row in range(n)]
-    for name in names:
-        Image.fromarray(rng.integers(0, 255, (100, 100, 3), np.uint8)).save(root / name)
-    items = pl.DataFrame({"item_id": names, "path": names, "width": 100, "height": 100})
-    place = np.array([[10.0, 10, 40, 40], [60, 60, 90, 90]])
-    box = np.tile(place, (n, 1)) + rng.normal(0, 1, (2 * n, 4))
-    table = {
-        "annotation_id": [str(row) for row in range(2 * n)],
-        "item_id": np.repeat(names, 2),
-        "label": ["dark", "bright"] * n,
-        **{edge: box[:, i] for i, edge in enumerate(BOX)},
-        "crowd": [False] * (2 * n),
-    }
-    clean = Dataset(items, pl.DataFrame(table), ("dark", "bright"), "memory", root)
-    shift = np.where(rng.random(2 * n) < 0.75, 8.0, 0.0)
+    shift = np.where(rng.random(clean.annotations.height) < 0.75, 8.0, 0.0)
     moved = clean.annotations.with_columns(x1=pl.col("x1") + shift, x2=pl.col("x2") + shift)
     return replace(clean, annotations=moved), clean
 

@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 import labelfix
 from labelfix.cli import main
@@ -29,7 +28,7 @@ from labelfix.predict.detect.models import DetectResult, found, scenes
 from labelfix.predict.models import Inputs
 from labelfix.report.measured import stages_section
 from labelfix.run.measured import read_measured
-from labelfix.schema import BOX, Dataset
+from labelfix.schema import Dataset
 from labelfix.splits import Split
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from labelfix.progress import Progress
 
 SPLIT = Split((1, 0, 1), duplicates=None)
-PLACES = np.array([[10.0, 10, 40, 40], [60, 60, 90, 90]])
 CLASSES = ("dark", "bright")
 
 
@@ -72,26 +70,11 @@ def dataset_of(boxes: pl.DataFrame, clean: Dataset) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
+def versions(two_places: Dataset) -> tuple[Dataset, Dataset]:
     """Two kinds of boxes at two places; some of the original ones wrong in every way."""
-    root = tmp_path_factory.mktemp("boxes")
-    rng = np.random.default_rng(0)
-    n = 40
-    names = [f"{row:02d}.png" for row in range(n)]
-    for name in names:
-        Image.fromarray(rng.integers(0, 255, (100, 100, 3), np.uint8)).save(root / name)
-    items = pl.DataFrame({"item_id": names, "path": names, "width": 100, "height": 100})
-    box = np.tile(PLACES, (n, 1)) + rng.normal(0, 1, (2 * n, 4))
-    table = {
-        "annotation_id": [str(row) for row in range(2 * n)],
-        "item_id": np.repeat(names, 2),
-        "label": list(CLASSES) * n,
-        **{edge: box[:, i] for i, edge in enumerate(BOX)},
-        "crowd": [False] * (2 * n),
-    }
-    clean = Dataset(items, pl.DataFrame(table), CLASSES, "memory", root)
+    clean = two_places
     noise = BoxNoise(drop=0.1, flip=0.15, shift=0.2, spawn=0.1, shift_iou=(0.55, 0.7))
-    noisy, _ = inject_boxes(clean.annotations, noise, CLASSES, items, 0)
+    noisy, _ = inject_boxes(clean.annotations, noise, clean.class_names, clean.items, 0)
     return dataset_of(noisy, clean), clean
 
 

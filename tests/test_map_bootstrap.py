@@ -147,11 +147,13 @@ def test_what_cannot_be_redrawn_is_said() -> None:
 def test_a_draw_costs_little_beside_an_evaluation() -> None:
     given, found, items = scene(0, n_images=200, n_given=2000, n_found=12_000)
     names = ["00", "01", "02"]
-    start = time.perf_counter()
-    official((given, found, items), 3)
-    whole = time.perf_counter() - start
     matched = MatchedBoxes.of(given, found, names, items)
     weights = np.random.default_rng(0).multinomial(200, [1 / 200] * 200, size=20)
-    start = time.perf_counter()
-    matched.count(weights)
-    assert time.perf_counter() - start < 20 * whole
+    ratios = []
+    for _ in range(3):  # processor time, side by side: what else the machine does is not in it
+        start = time.process_time()
+        official((given, found, items), 3)
+        middle = time.process_time()
+        matched.count(weights)
+        ratios.append((time.process_time() - middle) / (middle - start))
+    assert min(ratios) < 20

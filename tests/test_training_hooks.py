@@ -220,7 +220,11 @@ def test_processes_meet_at_the_end(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", PROCESS, str(rank), str(tmp_path)], env=env)
         for rank in range(2)
     ]
-    assert [call.wait(timeout=120) for call in calls] == [0, 0]
+    try:
+        assert [call.wait(timeout=120) for call in calls] == [0, 0]
+    finally:
+        for call in calls:
+            call.kill()
     alone = Tracker(10)
     for epoch in range(4):
         logits = np.random.default_rng(epoch).normal(size=(10, 3))
