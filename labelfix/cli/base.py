@@ -49,6 +49,7 @@ __all__ = [
     "at_work",
     "gathered",
     "guarded",
+    "optional",
     "print_found",
     "reading_options",
     "text_of",
@@ -121,11 +122,17 @@ class VocPixels(StrEnum):
     continuous = "continuous"
 
 
-def to_read(text: str, *names: str, metavar: str) -> Any:  # what typer.Option gives
-    """Make an option about what to read, which is off unless given."""
+def optional(
+    text: str, *names: str, metavar: str | None = None, panel: str | None = None
+) -> Any:  # what typer.Option gives
+    """Make an option that is off unless given."""
     return typer.Option(
-        *names, metavar=metavar, help=text, show_default=False, rich_help_panel=READING
+        *names, metavar=metavar, help=text, show_default=False, rich_help_panel=panel
     )
+
+
+to_read = functools.partial(optional, panel=READING)
+"""Make one about what to read."""
 
 
 DatasetFormat = Annotated[

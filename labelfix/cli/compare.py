@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from labelfix.cli.base import FormatOption, Quiet  # noqa: TC001 # typer reads annotations
+from labelfix.cli.base import FormatOption, Quiet, optional
 from labelfix.cli.output import Format, print_lines, print_rows
 from labelfix.cli.progress import Bars
 from labelfix.errors import InputError, LabelfixWarning, Problem
@@ -34,67 +34,54 @@ def compare(
     *,
     predictions: Annotated[
         list[str] | None,
-        typer.Option(
+        optional(
+            "Predictions (.npy, .npz, .csv, .parquet), or a quoted pattern; repeat for more.",
             metavar="FILES",
-            help="Predictions (.npy, .npz, .csv, .parquet), or a quoted pattern; repeat for more.",
-            show_default=False,
         ),
     ] = None,
     labels: Annotated[
         list[str] | None,
-        typer.Option(
+        optional(
+            "A version of the labels; the first is the original. Repeat for more.",
             metavar="NAME=FILE",
-            help="A version of the labels; the first is the original. Repeat for more.",
-            show_default=False,
         ),
     ] = None,
     corrections: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=FILE",
-            help="A version that is the original but for the items in this list.",
-            show_default=False,
+        optional(
+            "A version that is the original but for the items in this list.", metavar="NAME=FILE"
         ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(
+        optional(
+            "Dataset of images whose labels are the original, for --model to classify.",
             metavar="FOLDER",
-            help="Dataset of images whose labels are the original, for --model to classify.",
-            show_default=False,
         ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        optional(
+            "Also run torchvision:ARCHITECTURE, or torchvision:ARCHITECTURE=CHECKPOINT.",
             metavar="NAME",
-            help="Also run torchvision:ARCHITECTURE, or torchvision:ARCHITECTURE=CHECKPOINT.",
-            show_default=False,
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", metavar="FOLDER")],
     drop: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="KIND",
-            help="Also score without these items: mislabeled, multi_label, none_of_the_classes, "
+        optional(
+            "Also score without these items: mislabeled, multi_label, none_of_the_classes, "
             "all. Repeat for more. Default: mislabeled, and all.",
-            show_default=False,
+            metavar="KIND",
         ),
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Class names, one a line, in the order of the class numbers.",
-            show_default=False,
-        ),
+        optional("Class names, one a line, in the order of the class numbers.", metavar="FILE"),
     ] = None,
     id_column: Annotated[
         str | None,
-        typer.Option(
-            "--id", metavar="COLUMN", help="Column of ids of the tables.", show_default=False
-        ),
+        optional("Column of ids of the tables.", "--id", metavar="COLUMN"),
     ] = None,
     draws: Annotated[int, typer.Option(min=0, help="Bootstrap draws; 0: no intervals.")] = 1000,
     level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ from labelfix.cli.base import (
     FormatOption,
     Quiet,
     gathered,
+    optional,
     reading_options,
     text_of,
     to_read,
@@ -59,11 +61,7 @@ _CURVE = {
 }
 
 
-def _column(text: str, *names: str) -> Any:  # what typer.Option gives
-    return typer.Option(
-        *names, metavar="COLUMN", help=text, show_default=False, rich_help_panel=SPLITTING
-    )
-
+_column = functools.partial(optional, metavar="COLUMN", panel=SPLITTING)
 
 Run = Annotated[
     Path | None,
@@ -96,9 +94,7 @@ Seeds = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(
-        help="Trainings at once; -1: one a core.", show_default=False, rich_help_panel=TRAINING
-    ),
+    optional("Trainings at once; -1: one a core.", panel=TRAINING),
 ]
 Parts = Annotated[
     str,
@@ -194,21 +190,15 @@ def evaluate(
     out: Out,
     models: Annotated[
         str | None,
-        typer.Option(
+        optional(
+            "Several models, and the time each takes for an image.",
             metavar="NAME,NAME,…",
-            help="Several models, and the time each takes for an image.",
-            show_default=False,
-            rich_help_panel=SIZES,
+            panel=SIZES,
         ),
     ] = None,
     sizes: Annotated[
         str | None,
-        typer.Option(
-            metavar="N,N,…",
-            help="Sides of the images in pixels, for each model.",
-            show_default=False,
-            rich_help_panel=SIZES,
-        ),
+        optional("Sides of the images in pixels, for each model.", metavar="N,N,…", panel=SIZES),
     ] = None,
     timed: Annotated[
         int | None,
@@ -320,11 +310,8 @@ def simulate(
     ] = 0.0,
     queue_model: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Predicts for the queues. Default: the same as --model.",
-            show_default=False,
-            rich_help_panel=TRAINING,
+        optional(
+            "Predicts for the queues. Default: the same as --model.", metavar="NAME", panel=TRAINING
         ),
     ] = None,
     form: FormatOption = Format.table,

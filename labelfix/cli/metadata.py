@@ -16,6 +16,7 @@ from labelfix.cli.base import (
     FormatOption,
     Quiet,
     gathered,
+    optional,
     reading_options,
 )
 from labelfix.cli.output import Format, print_lines, print_rows
@@ -41,38 +42,32 @@ class Target(StrEnum):
 
 Template = Annotated[
     str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="Facts in paths, such as '{split}/{label}/{camera}_{}.png'.",
-        show_default=False,
-        rich_help_panel=FACTS,
+    optional(
+        "Facts in paths, such as '{split}/{label}/{camera}_{}.png'.", metavar="TEXT", panel=FACTS
     ),
 ]
 Join = Annotated[
     list[Path] | None,
-    typer.Option(
+    optional(
+        "Table of facts (CSV, TSV, JSON, Parquet, Arrow, Excel); repeat for more.",
         metavar="FILE",
-        help="Table of facts (CSV, TSV, JSON, Parquet, Arrow, Excel); repeat for more.",
-        show_default=False,
-        rich_help_panel=FACTS,
+        panel=FACTS,
     ),
 ]
 On = Annotated[
     list[str] | None,
-    typer.Option(
+    optional(
+        "Column of the table with the keys; one for all tables, or one each.",
         metavar="COLUMN",
-        help="Column of the table with the keys; one for all tables, or one each.",
-        show_default=False,
-        rich_help_panel=FACTS,
+        panel=FACTS,
     ),
 ]
 Key = Annotated[
     str | None,
-    typer.Option(
+    optional(
+        "Column of the items with the keys. Default: in item ids, whole or as a part.",
         metavar="COLUMN",
-        help="Column of the items with the keys. Default: in item ids, whole or as a part.",
-        show_default=False,
-        rich_help_panel=FACTS,
+        panel=FACTS,
     ),
 ]
 ImageFacts = Annotated[
@@ -85,11 +80,7 @@ ImageFacts = Annotated[
 ]
 Where = Annotated[
     str | None,
-    typer.Option(
-        metavar="CONDITION",
-        help="Only items like \"condition == 'blur' and width > 300\".",
-        show_default=False,
-    ),
+    optional("Only items like \"condition == 'blur' and width > 300\".", metavar="CONDITION"),
 ]
 
 
@@ -106,11 +97,11 @@ def filter(  # noqa: A001 # the command's name
     where: Where = None,
     to: Annotated[
         Target | None,
-        typer.Option(help="Write a list, a table or a folder to --out.", show_default=False),
+        optional("Write a list, a table or a folder to --out."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The file or folder to write.", show_default=False),
+        optional("The file or folder to write.", "--out", "-o"),
     ] = None,
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy images in place of hard links.")
@@ -153,11 +144,7 @@ def slice(  # noqa: A001 # the command's name
     *,
     predictions: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="One model's predictions for the dataset, of classes or boxes.",
-            show_default=False,
-        ),
+        optional("One model's predictions for the dataset, of classes or boxes.", metavar="FILE"),
     ] = None,
     class_map: ClassMap = None,
     reviewed: Annotated[
@@ -175,11 +162,7 @@ def slice(  # noqa: A001 # the command's name
     where: Where = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Fact to slice by; repeat for more. Default: all that can be.",
-            show_default=False,
-        ),
+        optional("Fact to slice by; repeat for more. Default: all that can be.", metavar="COLUMN"),
     ] = None,
     bins: Annotated[int, typer.Option(min=2, help="Slices of a fact that is a number.")] = 4,
     most: Annotated[
