@@ -165,6 +165,25 @@ def problems(call: Callable[[], Any]) -> str:
 # ---------------------------------------------------------------- round trips
 
 
+def test_what_is_not_flagged_goes_out_as_it_was_given(tmp_path: Path) -> None:
+    flagged = QUEUE.with_columns(flagged=pl.Series([False, True, False, True]))
+    (a, b, empty) = tasks_of(ITEMS, GIVEN, flagged)
+    assert [(one.label, one.key, one.note) for one in a.regions] == [
+        ("cat", "7", ""),
+        ("dog", "8", "spurious"),
+    ]
+    assert [one.key for one in b.regions] == ["9"]
+    assert [one.label for one in empty.regions] == ["dog"]
+    path = exported(tmp_path, "cvat", issues=flagged)
+    decisions = decide(read_answers(path), issues=flagged)
+    assert [(one.action, one.kind) for one in decisions] == [
+        ("keep", "wrong_class"),
+        ("keep", "spurious"),
+        ("keep", "missing"),
+        ("accept", "missing"),
+    ]
+
+
 @pytest.mark.parametrize("tool", TOOLS)
 def test_suggestions_that_come_back_untouched_are_accepted(tool: str, tmp_path: Path) -> None:
     decisions = decide(read_answers(exported(tmp_path, tool)))

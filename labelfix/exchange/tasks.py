@@ -57,7 +57,7 @@ class Task:
     width, height
         In pixels; 0 if unknown.
     regions
-        As the suggestions would have them.
+        As the suggestions would have them, where they are flagged.
     issues
         Ids of the issues that it is shown for.
     """
@@ -100,7 +100,7 @@ def tasks_of(items: pl.DataFrame, annotations: pl.DataFrame, issues: pl.DataFram
     items, annotations
         Of the dataset.
     issues
-        Rows of its queue: those to be shown.
+        Rows of its queue: those to be shown. Of those that are not flagged, what is given is shown.
 
     Raises
     ------
@@ -135,7 +135,8 @@ def _task(
         for row in given
     }
     for issue in shown:
-        _suggest(regions, issue)
+        if issue.get("flagged", True):  # else what is given is the likelier
+            _suggest(regions, issue)
     return Task(
         item["item_id"],
         item.get("path") or item["item_id"],
