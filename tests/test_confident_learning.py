@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from labelfix import score
 from labelfix.errors import InputError
 from labelfix.score import SELECTION_RULES, Blocks, ranks, sums
-from labelfix.score.ranks import mark_largest_margins, mark_smallest
+from labelfix.score.ranks import Suspects, mark_largest_margins, mark_smallest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,7 +221,14 @@ def test_sum_in_pieces_is_the_sum(length: int) -> None:
 def everything(labels: Any, pred_probs: Any, blocks: Blocks | None = None) -> list[NDArray[Any]]:
     counts = score.count_confident(labels, pred_probs, blocks=blocks)
     masks = [kind().select(counts) for kind in SELECTION_RULES.values()]
-    return [counts.thresholds, counts.raw_joint, counts.joint, counts.flags, *masks]
+    return [
+        counts.thresholds,
+        counts.raw_joint,
+        counts.joint,
+        counts.likeliest,
+        counts.flags,
+        *masks,
+    ]
 
 
 def assert_same(found: list[NDArray[Any]], expected: list[NDArray[Any]]) -> None:
@@ -330,7 +337,9 @@ def test_largest_margins_of_each_pair_are_those_of_a_stable_sort(
     given_prob = pred_probs[np.arange(len(labels)), labels]
     suspects = np.any(pred_probs > given_prob[:, None] + 1e-6, axis=1)
     marks = suspects.astype(np.uint8)
-    mark_largest_margins(labels, pred_probs, wanted, marks, np.uint8(1), np.uint8(2), TINY_BLOCKS)
+    likeliest = pred_probs.argmax(axis=1)
+    of = Suspects(marks, np.uint8(1), likeliest)
+    mark_largest_margins(labels, pred_probs, wanted, of, np.uint8(2), TINY_BLOCKS)
     expected = suspects.astype(np.uint8)
     for k, j in np.argwhere(wanted):
         of_class = np.flatnonzero(labels == k)

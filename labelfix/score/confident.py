@@ -38,12 +38,11 @@ __all__ = [
 NOBODY = 2.0
 """The threshold of a class that no item is labelled with: no probability reaches it."""
 
-SUSPECT, CONFIDENT, DISAGREES = np.uint8(1), np.uint8(2), np.uint8(4)
+SUSPECT, CONFIDENT = np.uint8(1), np.uint8(2)
 """What `ConfidentCounts.flags` holds of each item.
 
 SUSPECT: another class is the likeliest even if the given one gets 1e-6 more. CONFIDENT: the model
-is confident of another class than the given one. DISAGREES: another class is the likeliest, or the
-first of several likeliest.
+is confident of another class than the given one.
 """
 
 
@@ -66,8 +65,10 @@ class ConfidentCounts:
     raw_joint
         Items labelled i that the model is confident are j, shape (K, K), int32; at least one on the
         diagonal.
+    likeliest
+        Likeliest class of each item, the first of several, shape (n,), unsigned integers.
     flags
-        Per item, shape (n,), uint8: `SUSPECT`, `CONFIDENT` and `DISAGREES`.
+        Per item, shape (n,), uint8: `SUSPECT` and `CONFIDENT`.
     error_count
         See `estimated_error_count`.
     blocks
@@ -80,6 +81,7 @@ class ConfidentCounts:
     label_counts: NDArray[np.int64]
     thresholds: NDArray[Any]
     raw_joint: NDArray[np.int32]
+    likeliest: NDArray[Any]
     flags: NDArray[np.uint8]
     error_count: int
     blocks: Blocks = field(default_factory=Blocks)
@@ -286,6 +288,7 @@ def count_confident(
         label_counts=label_counts,
         thresholds=levels,
         raw_joint=counter.joint,
+        likeliest=counter.likeliest,
         flags=counter.flags,
         error_count=errors,
         blocks=blocks,
@@ -310,7 +313,7 @@ def _thresholds(
 
 
 class _Counter:
-    """The one pass over the whole matrix: block by block into `joint` and `flags`."""
+    """The one pass over the whole matrix: by blocks into `joint`, `likeliest` and `flags`."""
 
     def __init__(
         self,
@@ -324,9 +327,10 @@ class _Counter:
         self.labels, self.pred_probs, self.own = labels, pred_probs, own
         self.cuts = _at_least(levels - levels.dtype.type(TINY), working_dtype(pred_probs))
         self.joint = np.zeros((classes, classes), dtype=np.int32)
+        self.likeliest = np.empty(rows, dtype=np.min_scalar_type(classes - 1))
         self.flags = np.empty(rows, dtype=np.uint8)
         self.lock = threading.Lock()
-        self.spans = blocks.spans(rows, classes * self.cuts.itemsize, parts=32)
+        self.spans = blocks.spans(rows, classes * self.cuts.itemsize)
 
     def count(self, start: int, stop: int) -> int:
         """Count one block; give its number of confident errors."""
@@ -340,12 +344,12 @@ class _Counter:
         refuse_bad_values(top, self.pred_probs)
         refuse_bad_values(own, self.pred_probs)
         nudged = own + own.dtype.type(TINY)
-        disagrees = likeliest != given
         # Would the given class be likeliest, and first among equals, with 1e-6 more?
-        suspect = disagrees & ((nudged < top) | ((nudged == top) & (likeliest < given)))
+        suspect = (nudged < top) | ((nudged == top) & (likeliest < given))
         guess, known = self._guess(block, likeliest, top)
         confident = known & (guess != given)
-        self.flags[start:stop] = suspect * SUSPECT + confident * CONFIDENT + disagrees * DISAGREES
+        self.likeliest[start:stop] = likeliest
+        self.flags[start:stop] = suspect * SUSPECT + confident * CONFIDENT
         pairs = np.multiply(given, block.shape[1], out=places)
         pairs += guess
         with self.lock:  # adding is slow to another dtype

@@ -7,11 +7,13 @@ give the same answer for every block size and thread count.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from labelfix.score.blocks import read_rows, working_dtype
+from labelfix.score.sums import values_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     from labelfix.score.blocks import Blocks, Span
 
     Stream = Callable[[int, int], tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]]
+    """Gives for the items of a span their rows, groups and values, in item order."""
 
-__all__ = ["mark_largest_margins", "mark_smallest"]
+__all__ = ["Stream", "Suspects", "mark_largest_margins", "mark_smallest"]
 
 BINS = 1 << 15
 """Counters that `mark_smallest` uses. Decides no result."""
@@ -214,12 +217,31 @@ def take_first(groups: NDArray[np.intp], left: NDArray[Any]) -> NDArray[np.intp]
     return order[taken]
 
 
+class Suspects(NamedTuple):
+    """The items that have another class likelier than the given one by more than 1e-6, all of them.
+
+    Parameters
+    ----------
+    marks, bit
+        Shape (n,), and the bit of it that they bear.
+    likeliest
+        Likeliest class of each item, shape (n,).
+    """
+
+    marks: NDArray[np.uint8]
+    bit: np.uint8
+    likeliest: NDArray[Any]
+
+    def rows(self, start: int, stop: int) -> NDArray[np.intp]:
+        """Which they are from `start` to `stop`."""
+        return start + np.flatnonzero((self.marks[start:stop] & self.bit) != 0)
+
+
 def mark_largest_margins(
     labels: NDArray[Any],
     pred_probs: NDArray[Any],
     wanted: NDArray[np.int32],
-    marks: NDArray[np.uint8],
-    suspect: np.uint8,
+    suspects: Suspects,
     mark: np.uint8,
     blocks: Blocks,
 ) -> None:
@@ -235,24 +257,21 @@ def mark_largest_margins(
         Shapes (n,) and (n, K).
     wanted
         Shape (K, K), given class down; at most the number of items labelled with it.
-    marks
-        Shape (n,); changed in place.
-    suspect
-        The bit of `marks` that suspects bear: all items that have another class likelier than the
-        given one by more than 1e-6.
+    suspects
+        Whom to look at first; their `marks` are changed in place.
     mark
         The bit to add.
     blocks
         Who does the work.
     """
     blocks = blocks.alone()
-    for part in _parts(wanted, room=max(ROOM, pred_probs.nbytes >> 11)):
-        leaders = _Leaders(labels, pred_probs, part, blocks, floor=2e-6, among=(marks, suspect))
-        leaders.mark_all(marks, mark)
+    for part in _parts(wanted, room=max(ROOM, pred_probs.nbytes // 1400)):
+        leaders = _Leaders(labels, pred_probs, part, blocks, suspects)
+        leaders.mark_all(suspects.marks, mark)
         if len(leaders.unfilled):
             rest = np.zeros_like(part)
             rest.reshape(-1)[leaders.unfilled] = part.reshape(-1)[leaders.unfilled]
-            _Leaders(labels, pred_probs, rest, blocks, floor=-np.inf).mark_all(marks, mark)
+            _Leaders(labels, pred_probs, rest, blocks).mark_all(suspects.marks, mark)
 
 
 def _parts(wanted: NDArray[np.int32], room: int) -> Iterator[NDArray[np.int32]]:
@@ -271,16 +290,15 @@ class _Leaders:
     """The leading margins of some pairs of classes.
 
     Each pair has a slot. Where few of all pairs are wanted, only these have one, and only their
-    margins are computed; else all pairs have, and whole rows are.
+    margins are computed. Else all pairs have, and whole rows are: but first the margins towards the
+    likeliest class alone, of which most leading ones are, so that few rows are left to look at.
 
     Parameters
     ----------
     labels, pred_probs, wanted, blocks
         See `mark_largest_margins`.
-    floor
-        Margins must be larger.
-    among
-        Marks and the bit that rows must bear to be looked at; None for all rows.
+    suspects
+        Look at their margins above 2e-6 alone; None looks at all rows.
 
     Attributes
     ----------
@@ -295,10 +313,10 @@ class _Leaders:
         pred_probs: NDArray[Any],
         wanted: NDArray[np.int32],
         blocks: Blocks,
-        floor: float,
-        among: tuple[NDArray[np.uint8], np.uint8] | None = None,
+        suspects: Suspects | None = None,
     ) -> None:
-        self.labels, self.pred_probs, self.blocks, self.among = labels, pred_probs, blocks, among
+        self.labels, self.pred_probs = labels, pred_probs
+        self.blocks, self.suspects = blocks, suspects
         dtype, classes = working_dtype(pred_probs), len(wanted)
         self.classes = (wanted > 0).any(axis=1)
         pairs = np.flatnonzero(wanted)
@@ -308,26 +326,42 @@ class _Leaders:
             given, self.true = np.divmod(pairs, classes)
             self.degree = np.bincount(given, minlength=classes)
             self.first_slot = np.cumsum(self.degree) - self.degree
-            row_bytes = 64 * int(self.degree.max(initial=1))
+            row_bytes = 24 * int(self.degree.max(initial=1))
         else:
             self.pairs = np.arange(wanted.size)
             row_bytes = 3 * dtype.itemsize * classes
         self.wanted = wanted.reshape(-1)[self.pairs]
-        self.floors = np.where(self.wanted > 0, dtype.type(floor), dtype.type(np.inf))
-        self.at_once = blocks.spans(len(labels), row_bytes, parts=128)[0][1]
-        share = 1.0 if among is None else np.count_nonzero(among[0]) / max(1, len(labels))
-        self.spans = blocks.spans(len(labels), row_bytes=max(4, int(24 * share)))
-        self.ties_left = np.zeros(len(self.pairs), dtype=np.int32)
-        self.unfilled = self.pairs[self._raise_floors()]
+        floor = dtype.type(-np.inf if suspects is None else 2e-6)
+        self.floors = np.where(self.wanted > 0, floor, dtype.type(np.inf))
+        self.at_once = blocks.spans(len(labels), row_bytes, parts=512)[0][1]
+        share = 1.0 if suspects is None else np.count_nonzero(suspects.marks) / len(labels)
+        self.spans = blocks.spans(len(labels), row_bytes=max(8, int(24 * share)))
+        self.least: NDArray[Any] | None = None
+        self.room = pred_probs.nbytes // 19 - 2 * len(labels)  # beside what is held of all items
+        self.held: dict[int, tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]] = {}
+        if suspects is not None and not self.sparse:
+            self._raise_floors(self._towards_likeliest)
+            self.floors = np.nextafter(self.floors, dtype.type(-np.inf))  # they come once more
+            self.least = self.floors.reshape(wanted.shape).min(axis=1)
+        keys = self._raise_floors(self._reaching)
+        slots, starts, sizes = _runs(keys)
+        last = np.flatnonzero(keys == np.repeat(keys[starts + sizes - 1], sizes))
+        self.ties_left = np.bincount(_heads(keys[last]).astype(np.intp), minlength=len(self.pairs))
+        found = np.zeros_like(self.wanted)
+        found[slots] = sizes
+        missing = np.flatnonzero(found < self.wanted)
+        self.floors[missing] = np.inf
+        self.unfilled = self.pairs[missing]
 
     def mark_all(self, marks: NDArray[np.uint8], mark: np.uint8) -> None:
         """Add `mark` to the items that lead in some filled pair."""
 
         def task(start: int, stop: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
             rows, slots, margins = self._reaching(start, stop)
-            above = margins > self.floors.take(slots)
-            marks[rows[above]] |= mark
-            return rows[~above], slots[~above]
+            floors = self.floors.take(slots)
+            marks[rows[margins > floors]] |= mark
+            tied = margins == floors
+            return rows[tied], slots[tied]
 
         held: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
         waiting = 0
@@ -350,37 +384,57 @@ class _Leaders:
             rows, slots = (np.concatenate(parts) for parts in zip(*held, strict=True))
             marks[rows[take_first(slots, self.ties_left)]] |= mark
 
+    def _looked_at(self, start: int, stop: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows of a span that may have a margin above its pair's floor, and their given classes."""
+        rows = np.arange(start, stop) if self.suspects is None else self.suspects.rows(start, stop)
+        given = self.labels[rows].astype(np.intp, copy=False)
+        if not self.classes.all():
+            here = np.flatnonzero(self.classes.take(given))
+            rows, given = rows[here], given[here]
+        return rows, given
+
+    def _towards_likeliest(
+        self, start: int, stop: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
+        """Rows, slots and values of the margins of a span towards the likeliest class."""
+        assert self.suspects is not None  # noqa: S101 # for the type checker
+        rows, given = self._looked_at(start, stop)
+        likeliest = self.suspects.likeliest[rows].astype(np.intp, copy=False)
+        margins = values_at(self.pred_probs, rows, likeliest)
+        margins -= values_at(self.pred_probs, rows, given)
+        return rows, given * self.pred_probs.shape[1] + likeliest, margins
+
     def _reaching(
         self, start: int, stop: int
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
         """Rows, slots and values of the margins of a span that reach their pair's floor."""
-        rows = np.arange(start, stop)
-        if self.among is not None:
-            marks, bit = self.among
-            rows = start + np.flatnonzero((marks[start:stop] & bit) != 0)
-        given = self.labels[rows].astype(np.intp)
-        if not self.classes.all():
-            here = np.flatnonzero(self.classes.take(given))
+        if start in self.held:
+            return self.held.pop(start)
+        if self.least is None:
+            rows, given = self._looked_at(start, stop)
+        else:
+            rows, slots, largest = self._towards_likeliest(start, stop)
+            given = slots // self.pred_probs.shape[1]
+            here = np.flatnonzero(largest > self.least.take(given))
             rows, given = rows[here], given[here]
         margins = self._few if self.sparse else self._many
         found = [
             margins(rows[first : first + self.at_once], given[first : first + self.at_once])
             for first in range(0, len(rows) or 1, self.at_once)
         ]
-        if len(found) == 1:
-            return found[0]
         rows, slots, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        size = rows.nbytes + slots.nbytes + values.nbytes
+        if size <= self.room:  # need not be computed again
+            self.room -= size
+            self.held[start] = rows, slots, values
         return rows, slots, values
 
     def _many(
         self, rows: NDArray[np.intp], given: NDArray[np.intp]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
         classes = self.pred_probs.shape[1]
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1:  # all rows there: no copy
-            block = read_rows(self.pred_probs, rows[0], rows[-1] + 1)
-        else:
-            block = read_rows(self.pred_probs.take(rows, axis=0), 0, len(rows))
-        margins = block - block.take(np.arange(0, block.size, classes) + given)[:, None]
+        margins = read_rows(self.pred_probs.take(rows, axis=0), 0, len(rows))
+        margins -= values_at(self.pred_probs, rows, given)[:, None]
         floors = self.floors.reshape(classes, classes).take(given, axis=0)
         places = np.flatnonzero(margins >= floors)
         item, true = np.divmod(places, classes)
@@ -393,21 +447,20 @@ class _Leaders:
         item = np.repeat(np.arange(len(rows)), degree)
         before = self.first_slot.take(given) - (np.cumsum(degree) - degree)
         slots = np.arange(len(item)) + before.take(item)
-        dtype = working_dtype(self.pred_probs)
-        towards = self.pred_probs[rows[item], self.true.take(slots)].astype(dtype, copy=False)
-        own = self.pred_probs[rows, given].astype(dtype, copy=False)
-        margins = towards - own.take(item)
+        margins = values_at(self.pred_probs, rows[item], self.true.take(slots))
+        margins -= values_at(self.pred_probs, rows, given).take(item)
         reach = np.flatnonzero(margins >= self.floors.take(slots))
         return rows[item[reach]], slots[reach], margins[reach]
 
-    def _raise_floors(self) -> NDArray[np.intp]:
-        """Let the rows go by; raise floors to the last leading margins; give the unfilled slots."""
-        room = 2 * int(self.wanted.sum()) + ROOM // 2
+    def _raise_floors(self, stream: Stream) -> NDArray[Any]:
+        """Let margins go by, raise floors to the last leading ones, and give these packed."""
+        wanted = int(self.wanted.sum())
+        room = wanted + wanted // 8 + ROOM // 2
         pool = np.empty(room, dtype=_pack_dtype(self.floors.dtype))
         filled = 0
 
         def task(start: int, stop: int) -> NDArray[Any]:
-            _, slots, margins = self._reaching(start, stop)
+            _, slots, margins = stream(start, stop)
             above = margins > self.floors.take(slots)
             return _pack(slots[above], margins[above])
 
@@ -420,15 +473,7 @@ class _Leaders:
                 moved = min(room - filled, len(keys))
                 pool[filled : filled + moved] = keys[:moved]
                 filled, keys = filled + moved, keys[moved:]
-        keys = pool[: self._keep_leading(pool[:filled])]
-        slots, starts, sizes = _runs(keys)
-        last = np.flatnonzero(keys == np.repeat(keys[starts + sizes - 1], sizes))
-        np.add.at(self.ties_left, _unpack_slots(keys[last]), np.int32(1))
-        found = np.zeros_like(self.wanted)
-        found[slots] = sizes
-        unfilled = np.flatnonzero(found < self.wanted)
-        self.floors[unfilled] = np.inf
-        return unfilled
+        return pool[: self._keep_leading(pool[:filled])]
 
     def _keep_leading(self, keys: NDArray[Any]) -> int:
         """Sort, move the leading keys of each pair to the front, raise floors; count the kept."""
@@ -447,9 +492,9 @@ class _Leaders:
 
 def _runs(keys: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Slots in sorted keys, where each begins, and how many keys it has."""
-    slots = _unpack_slots(keys)
-    starts = np.flatnonzero(np.concatenate([[len(keys) > 0], slots[1:] != slots[:-1]]))
-    return slots[starts], starts, np.diff(starts, append=len(keys))
+    heads = _heads(keys)
+    starts = np.flatnonzero(np.concatenate([[len(keys) > 0], heads[1:] != heads[:-1]]))
+    return heads[starts].astype(np.intp), starts, np.diff(starts, append=len(keys))
 
 
 # A key sorts by slot first, and by descending margin within the slot. For float32 both are packed
@@ -471,10 +516,11 @@ def _pack(slots: NDArray[np.intp], margins: NDArray[Any]) -> NDArray[Any]:
     return keys
 
 
-def _unpack_slots(keys: NDArray[Any]) -> NDArray[np.intp]:
+def _heads(keys: NDArray[Any]) -> NDArray[Any]:
+    """Slots, as numbers of some kind; a view."""
     if keys.dtype == np.uint64:
-        return (keys >> np.uint64(32)).astype(np.intp)
-    return keys.real.astype(np.intp)
+        return keys.view(np.uint32)[sys.byteorder == "little" :: 2]
+    return keys.real
 
 
 def _unpack_margins(keys: NDArray[Any]) -> NDArray[Any]:

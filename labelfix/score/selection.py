@@ -12,23 +12,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from labelfix.errors import InputError, Problem
-from labelfix.score.blocks import Blocks, read_rows, working_dtype
+from labelfix.score.blocks import Blocks, working_dtype
 from labelfix.score.confident import (
     CONFIDENT,
-    DISAGREES,
     ROUNDED_AT_ONCE,
     SUSPECT,
     ConfidentCounts,
     count_confident,
     round_rows,
 )
-from labelfix.score.ranks import mark_largest_margins, mark_smallest
+from labelfix.score.ranks import Suspects, mark_largest_margins, mark_smallest
 from labelfix.score.registry import make
+from labelfix.score.sums import values_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import ArrayLike, NDArray
+
+    from labelfix.score.ranks import Stream
 
 __all__ = [
     "SELECTION_RULES",
@@ -134,7 +136,7 @@ class LowSelfConfidence:
             group = np.zeros(stop - start, dtype=np.intp)
             return np.arange(start, stop), group, counts.own(start, stop)
 
-        return _lowest(counts, stream, row_bytes=48)
+        return _lowest(counts, stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +151,14 @@ class LowNormalizedMargin:
         def stream(start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
             # There are at least as many items as wanted with a class likelier than the given one by
             # 1e-6; so the margin need be known only where another class is the likeliest.
-            rows = np.flatnonzero((counts.flags[start:stop] & DISAGREES) != 0)
-            block = read_rows(counts.pred_probs, start, stop).take(rows, axis=0)
-            first = np.arange(0, block.size, block.shape[1])
-            given = block.take(first + counts.labels[start:stop][rows])
-            top = block.take(first + block.argmax(axis=1))
-            margins = (given - top + block.dtype.type(1)) / block.dtype.type(2)
-            return start + rows, np.zeros(len(rows), dtype=np.intp), margins
+            likeliest = counts.likeliest[start:stop]
+            here = np.flatnonzero(likeliest != counts.labels[start:stop])
+            given, rows = counts.own(start, stop)[here], start + here
+            top = values_at(counts.pred_probs, rows, likeliest[here])
+            margins = (given - top + top.dtype.type(1)) / top.dtype.type(2)
+            return rows, np.zeros(len(rows), dtype=np.intp), margins
 
-        return _lowest(counts, stream, row_bytes=counts.pred_probs.strides[0])
+        return _lowest(counts, stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,10 +263,11 @@ def keep_at_least(joint: NDArray[Any], least: int, frac_noise: float) -> NDArray
            [0, 5, 0],
            [1, 0, 4]], dtype=int32)
     """
-    result = np.empty(joint.shape, dtype=np.int32)
-    for start, stop in Blocks(ROUNDED_AT_ONCE).spans(len(joint), 8 * len(joint)):
-        rows = joint[start:stop]
-        diagonal = np.arange(stop - start), np.arange(start, stop)
+    result = joint.astype(np.int32)
+    changed = np.flatnonzero((joint.diagonal() < least) | (frac_noise != 1))
+    for start, stop in Blocks(ROUNDED_AT_ONCE).spans(len(changed), 8 * len(joint)):
+        at = changed[start:stop]
+        rows, diagonal = joint[at], (np.arange(len(at)), at)
         kept = np.maximum(rows[diagonal], least)
         others = np.maximum(np.count_nonzero(rows, axis=1) - 1, 1)
         lowered = rows - ((kept - rows[diagonal]) / others)[:, None]
@@ -273,7 +275,7 @@ def keep_at_least(joint: NDArray[Any], least: int, frac_noise: float) -> NDArray
         fewer = lowered * frac_noise
         fewer[diagonal] = lowered[diagonal] = kept
         fewer[diagonal] += (lowered - fewer).sum(axis=1)
-        result[start:stop] = fewer  # towards zero, as the reference does
+        result[at] = fewer  # towards zero, as the reference does
     return result
 
 
@@ -304,10 +306,11 @@ def _pruned(rule: _Pruning, counts: ConfidentCounts, wanted: np.uint8) -> NDArra
     if wanted & BY_RATE:
         np.fill_diagonal(kept, 0)
         np.clip(kept, 0, most[:, None].astype(np.int32), out=kept)
+        suspects = Suspects(marks, SUSPECT, counts.likeliest)
         mark_largest_margins(
-            counts.labels, counts.pred_probs, kept, marks, SUSPECT, BY_RATE, counts.blocks
+            counts.labels, counts.pred_probs, kept, suspects, BY_RATE, counts.blocks
         )
-    return _all_marked(marks, SUSPECT | wanted)
+    return _all_marked(marks, SUSPECT | wanted, out=marks)
 
 
 def _mark_lowest(
@@ -319,21 +322,23 @@ def _mark_lowest(
         given = counts.labels[start:stop].astype(np.intp)
         return np.arange(start, stop), given, counts.own(start, stop)
 
-    spans = counts.blocks.spans(len(marks), row_bytes=48, parts=96)
+    spans = counts.blocks.spans(len(marks), row_bytes=48, parts=192)
     dtype = working_dtype(counts.pred_probs)
     mark_smallest(stream, spans, wanted, dtype, marks, BY_CLASS, counts.blocks)
 
 
-def _all_marked(marks: NDArray[np.uint8], wanted: np.uint8) -> NDArray[np.bool_]:
-    chosen = marks & wanted
+def _all_marked(
+    marks: NDArray[np.uint8], wanted: np.uint8, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.bool_]:
+    chosen = np.bitwise_and(marks, wanted, out=out)
     mask: NDArray[np.bool_] = chosen.view(np.bool_)
     np.equal(chosen, wanted, out=mask)  # in the same memory
     return mask
 
 
-def _lowest(counts: ConfidentCounts, stream: Any, row_bytes: int) -> NDArray[np.bool_]:
+def _lowest(counts: ConfidentCounts, stream: Stream) -> NDArray[np.bool_]:
     marks = np.zeros(len(counts.flags), dtype=np.uint8)
-    spans = counts.blocks.spans(len(marks), row_bytes, parts=96)
+    spans = counts.blocks.spans(len(marks), row_bytes=48, parts=192)
     dtype = working_dtype(counts.pred_probs)
     wanted = np.array([counts.error_count])
     room = counts.pred_probs.nbytes // 40

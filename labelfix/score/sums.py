@@ -24,6 +24,7 @@ __all__ = [
     "count_labels",
     "given_values",
     "keep_own",
+    "values_at",
 ]
 
 OwnProbability = Callable[[int, int], "NDArray[Any]"]
@@ -42,19 +43,31 @@ def count_labels(labels: NDArray[Any], classes: int, blocks: Blocks) -> NDArray[
     )
 
 
+def values_at(
+    pred_probs: NDArray[Any], rows: NDArray[np.intp], classes: NDArray[Any]
+) -> NDArray[Any]:
+    """Probability of a class in each of some rows, in the working precision.
+
+    Examples
+    --------
+    >>> values_at(np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([1, 0, 0]), np.array([0, 0, 1]))
+    array([0.5 , 0.75, 0.25])
+    """
+    if pred_probs.flags.c_contiguous:  # one flat index is faster than two
+        places = rows * pred_probs.shape[1]
+        places += classes.astype(np.intp, copy=False)
+        values = pred_probs.reshape(-1).take(places)
+    else:
+        values = pred_probs[rows, classes]
+    exact: NDArray[Any] = values.astype(working_dtype(pred_probs), copy=False)
+    return exact
+
+
 def given_values(
     labels: NDArray[Any], pred_probs: NDArray[Any], start: int, stop: int
 ) -> NDArray[Any]:
     """Probability of the given class in rows `start` to `stop`, in the working precision."""
-    if pred_probs.flags.c_contiguous:  # one flat index is faster than two
-        classes = pred_probs.shape[1]
-        places = np.arange(0, (stop - start) * classes, classes)
-        places += labels[start:stop].astype(np.intp, copy=False)
-        values = pred_probs[start:stop].reshape(-1).take(places)
-    else:
-        values = pred_probs[np.arange(start, stop), labels[start:stop]]
-    exact: NDArray[Any] = values.astype(working_dtype(pred_probs), copy=False)
-    return exact
+    return values_at(pred_probs, np.arange(start, stop), labels[start:stop])
 
 
 def keep_own(labels: NDArray[Any], pred_probs: NDArray[Any], blocks: Blocks) -> OwnProbability:
