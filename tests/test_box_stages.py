@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +33,6 @@ from labelfix.schema import Dataset
 from labelfix.splits import Split
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from labelfix.predict.detect.models import DetectJob, Scenes
     from labelfix.progress import Progress
 
@@ -63,6 +62,17 @@ class Median:
         table = found(item, label, score, box, data.class_names)
         losses = 1 / np.arange(1, self.epochs + 1) * rng.uniform(0.9, 1.1, self.epochs)
         return DetectResult(table, losses)
+
+
+@dataclass(frozen=True)
+class Noting(Median):
+    """Notes which images each training learns from."""
+
+    learned: list[set[str]] = field(default_factory=list)
+
+    def fit_predict(self, data: Scenes, job: DetectJob, progress: Progress | None) -> DetectResult:
+        self.learned.append({Path(data.paths[row]).name for row in job.train})
+        return super().fit_predict(data, job, progress)
 
 
 def dataset_of(boxes: pl.DataFrame, clean: Dataset) -> Dataset:
@@ -196,11 +206,15 @@ def test_removed_images_go_as_their_stage_comes(versions: tuple[Dataset, Dataset
     kept = clean.filter(pl.col("item_id") >= "10.png")
     with pytest.raises(InputError, match=r"no item 00\.png, 01\.png"):
         measure_stages(noisy, kept, model=Median(), split=SPLIT)
+    model = Noting()
     stages = measure_stages(
-        noisy, kept, at=(0, 1), model=Median(), seeds=1, split=SPLIT, draws=5, allow_removed=True
+        noisy, kept, at=(0, 1), model=model, seeds=1, split=SPLIT, draws=5, allow_removed=True
     )
     assert stages.counts["left"].to_list()[1] == 0
-    assert stages.curve["value"].drop_nulls().len() > 0
+    removed = {f"{number:02}.png" for number in range(10)}
+    before, after = sorted(model.learned, key=len, reverse=True)
+    assert before & removed
+    assert after == before - removed
 
 
 def test_stages_without_boxes_are_said(versions: tuple[Dataset, Dataset]) -> None:
