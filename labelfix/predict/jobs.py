@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import os
 import pickle
+import threading
+import time
 import zipfile
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
@@ -142,7 +146,8 @@ def run_jobs(
     alone = joblib.effective_n_jobs(workers) == 1
     inner = progress if alone else None
     tasks = [
-        joblib.delayed(_do)(k, model, inputs.data, jobs[k], paths[k], kind, inner) for k in missing
+        joblib.delayed(_do)(k, model, inputs.data, jobs[k], paths[k], kind, inner, os.getpid())
+        for k in missing
     ]
     what = f"folds of {model.name}"
     for count, (k, result) in enumerate(_each(tasks, workers), start=len(jobs) - len(missing) + 1):
@@ -169,14 +174,33 @@ def _do(
     path: Path | None,
     kind: ResultKind,
     progress: Progress | None,
+    starter: int,
 ) -> tuple[int, Any]:
     """Do one job, in whatever process."""
+    _end_with(starter)
     result = kind.check(model.fit_predict(data, job, progress), job, model.name)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             kind.write(result, file)
     return k, result
+
+
+@functools.cache  # once in each process
+def _end_with(starter: int) -> None:
+    """End this process, if it is a worker, when the one that started it is gone.
+
+    loky's workers wait for theirs forever: they hold the pipes that would tell them.
+    """
+    if os.getppid() != starter:  # no worker, or one on another machine
+        return
+
+    def watch() -> None:
+        while os.getppid() == starter:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _as_probabilities(
