@@ -35,10 +35,16 @@ __all__ = ["box_losses", "tracked"]
 def tracked(tracker: Tracker, root: str | Path) -> Callable[..., Any]:
     """Make a trainer that tells the tracker, for `YOLO("yolo11n-cls.yaml").train(trainer=…)`.
 
-    Images are found in the tracker by their path from `root`: make the tracker of
-    `labelfix.read(root)` or of a part of it. Images of a batch that it does not know are left out.
     Class numbers are those of Ultralytics: its classes are sorted by name, as labelfix's are. For
     one device: Ultralytics starts other processes for several, and the tracker does not get there.
+
+    Parameters
+    ----------
+    tracker
+        Of `labelfix.read(root)`, or of a part of it. Images of a batch that it does not know are
+        left out.
+    root
+        Images are found in the tracker by their path from here.
     """
     return functools.partial(_Trainer, tracker, Path(root).resolve())
 
@@ -120,6 +126,12 @@ def box_losses(
     -----
     For one device: Ultralytics starts other processes for several, and the tracker does not get
     there.
+
+    Raises
+    ------
+    InputError
+        If `every` is below 1; when the training begins to be looked at, if it is of no detector of
+        upright boxes, or of other images or classes than the dataset's.
     """
     if every < 1:
         raise InputError(Problem("every", str(every), "1 or more"))
