@@ -451,6 +451,21 @@ def test_a_disk_that_fills_up_in_place_says_how_to_take_it_back(
     assert contents(tmp_path) == before
 
 
+def test_a_disk_too_full_for_the_backup_changes_nothing_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = labelfix.read(MAKERS["table"](tmp_path / "old"))
+    before = contents(tmp_path)
+
+    def full(path: Path, data: bytes, like: Path | None = None) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(apply_inplace, "replace_file", full)
+    with pytest.raises(OSError, match="No space left on device; nothing was changed"):
+        apply_in_place(dataset, table(relabel(dataset, 0, "dog")))
+    assert contents(tmp_path) == before
+
+
 @pytest.mark.parametrize("name", ["imagefolder", "table"])
 def test_all_that_is_wrong_with_corrections_of_labels_is_said_at_once(
     name: str, tmp_path: Path

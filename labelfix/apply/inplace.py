@@ -224,7 +224,7 @@ def _back_up(folder: Path, old: Mapping[str, bytes | None], root: Path, record: 
         for path, data in old.items():
             if data is not None:
                 replace_file(folder / path, data, like=root / path)
-    except BaseException:
+    except BaseException as error:
         for path in old:  # first, to make room on a full disk
             (folder / path).unlink(missing_ok=True)
         if earlier is None:
@@ -233,6 +233,9 @@ def _back_up(folder: Path, old: Mapping[str, bytes | None], root: Path, record: 
             replace_file(root / APPLIED, earlier)
         shutil.rmtree(folder, ignore_errors=True)
         prune(folder.parent, made)
+        if isinstance(error, OSError):
+            what = f"{error.strerror or error}; nothing was changed"
+            raise OSError(error.errno, what, str(folder)) from error
         raise
 
 
