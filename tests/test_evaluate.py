@@ -163,6 +163,24 @@ def test_what_cannot_be_evaluated_is_said(
     assert not (tmp_path / "o").exists()
 
 
+def test_an_interrupted_evaluation_says_where_it_goes_on(
+    tables: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cut_short(options: GainOptions, out: Path, **_: Any) -> None:
+        (out / "trainings").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("labelfix.run.gain.evaluate", cut_short)
+    noisy, clean = map(str, tables)
+    out = tmp_path / "out"
+    call = ["evaluate", "--original", noisy, "--corrected", clean, *ARGUMENTS, "--out", str(out)]
+    assert main(call) == 130
+    assert f"{out} keeps what is done; the same command goes on there" in capsys.readouterr().err
+
+
 def test_what_no_reviewer_can_do_is_said_before_anything_is_trained(
     tables: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ __all__ = [
     "optional",
     "print_found",
     "reading_options",
+    "telling",
     "text_of",
     "to_read",
 ]
@@ -272,17 +273,28 @@ Top = Annotated[
 
 @contextlib.contextmanager
 def at_work(out: Path, *, quiet: bool) -> Iterator[Bars]:
-    """Draw bars, and keep labelfix's warnings for later: the record of a run has them."""
-    from labelfix.run import is_unfinished
-
+    """Draw bars, and keep labelfix's warnings for later: the record of the result has them."""
     try:
         with Bars(quiet=quiet) as bars, warnings.catch_warnings():
             warnings.simplefilter("ignore", LabelfixWarning)
             yield bars
     except KeyboardInterrupt:
-        if is_unfinished(out):
+        from labelfix.run import is_unfinished
+        from labelfix.run.gain import STORE
+
+        if is_unfinished(out) or (out / STORE).is_dir():
             print_lines(f"{out} keeps what is done; the same command goes on there.", to=sys.stderr)
         raise
+
+
+@contextlib.contextmanager
+def telling(*, quiet: bool) -> Iterator[Bars]:
+    """Draw bars, and say labelfix's warnings when they are gone."""
+    with warnings.catch_warnings(record=True) as told, Bars(quiet=quiet) as bars:
+        warnings.simplefilter("always", LabelfixWarning)
+        yield bars
+    if not quiet:
+        print_lines(*(f"Warning: {one.message}" for one in told), to=sys.stderr)
 
 
 def print_found(run: Run, top: int | None, form: Format, *, quiet: bool) -> None:

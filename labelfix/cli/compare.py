@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from pathlib import Path  # noqa: TC003 # typer reads annotations
 from typing import Annotated, Any
 
 import typer
 
-from labelfix.cli.base import FormatOption, Quiet, optional
+from labelfix.cli.base import FormatOption, Quiet, optional, telling
 from labelfix.cli.output import Format, print_lines, print_rows
-from labelfix.cli.progress import Bars
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem
 
 __all__ = ["compare"]
 
@@ -99,8 +96,7 @@ def compare(
     from labelfix.report.comparison import comparison_findings
     from labelfix.run.comparison import compare as compare_files
 
-    with Bars(quiet=quiet) as bars, warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", LabelfixWarning)
+    with telling(quiet=quiet) as bars:
         found = compare_files(
             predictions or [],
             _named(labels or [], "labels"),
@@ -118,8 +114,6 @@ def compare(
             command=context.obj,
             progress=bars,
         )
-    if not quiet:
-        print_lines(*(f"Warning: {one.message}" for one in told), to=sys.stderr)
     if form is not Format.table:
         print_rows(found.accuracy, form)
     elif not quiet:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -15,6 +13,7 @@ from labelfix.cli.base import (
     READING,
     FormatOption,
     Quiet,
+    at_work,
     gathered,
     optional,
     reading_options,
@@ -22,12 +21,9 @@ from labelfix.cli.base import (
     to_read,
 )
 from labelfix.cli.output import Format, print_lines, print_rows
-from labelfix.cli.progress import Bars
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from labelfix.evaluate.curves import Stages
 
 __all__ = ["evaluate", "simulate", "stages"]
@@ -222,7 +218,7 @@ def evaluate(
     if timed is not None:
         expected = "--models or --sizes with it: nothing else takes times"
         raise InputError(Problem("--timed", "alone", expected))
-    with _at_work(quiet=quiet) as bars:
+    with at_work(out, quiet=quiet) as bars:
         gain = measure(options, out, command=context.obj, progress=bars)
     if not quiet:
         print_lines(*(f"Warning: {text}" for text in gain.warnings), to=sys.stderr)
@@ -261,7 +257,7 @@ def _evaluate_sizes(
         models=tuple(models_named(models)) if models else (),
         sizes=tuple(_numbers(sizes, "--sizes", int)) if sizes else (),
     )
-    with _at_work(quiet=quiet) as bars:
+    with at_work(out, quiet=quiet) as bars:
         found = evaluate_sizes(wanted, out, command=command, progress=bars)
     marks = found.marks()
     if not quiet:
@@ -290,7 +286,7 @@ def stages(
     """Train and test while a growing share is cleaned: by queue, as reviewed, and by chance."""
     from labelfix.run.stages import stages as measure
 
-    with _at_work(quiet=quiet) as bars:
+    with at_work(out, quiet=quiet) as bars:
         shares = [one / 100 for one in _numbers(at, "--at", float)]
         found = measure(options, shares, out, command=context.obj, progress=bars)
     _print(found, form, out / "stages.md", quiet=quiet)
@@ -320,7 +316,7 @@ def simulate(
     """Play a reviewer against known truth: our queue beside a peer's and chance."""
     from labelfix.run.stages import simulate as play
 
-    with _at_work(quiet=quiet) as bars:
+    with at_work(out, quiet=quiet) as bars:
         found = play(
             options,
             _numbers(decisions, "--decisions", int),
@@ -331,14 +327,6 @@ def simulate(
             progress=bars,
         )
     _print(found, form, out / "simulation.md", quiet=quiet)
-
-
-@contextlib.contextmanager
-def _at_work(*, quiet: bool) -> Iterator[Bars]:
-    """Draw bars, and keep warnings for later: the result has them."""
-    with Bars(quiet=quiet) as bars, warnings.catch_warnings():
-        warnings.simplefilter("ignore", LabelfixWarning)
-        yield bars
 
 
 def _print(found: Stages, form: Format, page: Path, *, quiet: bool) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,14 +15,11 @@ from labelfix.cli.base import (
     gathered,
     optional,
     reading_options,
+    telling,
 )
 from labelfix.cli.output import Format, print_lines, print_rows
-from labelfix.cli.progress import Bars
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem
 from labelfix.text import count
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["filter", "slice"]
 
@@ -116,7 +110,7 @@ def filter(  # noqa: A001 # the command's name
 
     if (to is None) != (out is None):
         raise InputError(Problem("--to and --out", "one without the other", "both, or neither"))
-    with _told(quiet=quiet) as bars:
+    with telling(quiet=quiet) as bars:
         kept = gather(
             read_as(path, reading, bars),
             template=template,
@@ -179,7 +173,7 @@ def slice(  # noqa: A001 # the command's name
     """Count errors for each value of each fact, worst first."""
     from labelfix.run.slices import slice_errors
 
-    with _told(quiet=quiet) as bars:
+    with telling(quiet=quiet) as bars:
         table = slice_errors(
             path,
             reading,
@@ -233,13 +227,3 @@ def _joins(files: list[Path] | None, on: list[str] | None) -> list[tuple[str | P
         found = f"{count(len(paths), 'table')} to join and {count(len(columns), 'key column')}"
         raise InputError(Problem("--join and --on", found, "one --on for all, or one each"))
     return [(path, column) for path, column in zip(paths, columns, strict=True)]
-
-
-@contextlib.contextmanager
-def _told(*, quiet: bool) -> Iterator[Bars]:
-    """Draw bars, and say labelfix's warnings when they are gone."""
-    with warnings.catch_warnings(record=True) as told, Bars(quiet=quiet) as bars:
-        warnings.simplefilter("always", LabelfixWarning)
-        yield bars
-    if not quiet:
-        print_lines(*(f"Warning: {one.message}" for one in told), to=sys.stderr)
