@@ -301,6 +301,7 @@ trusted on sets that it was not fitted on.
   out-of-fold probabilities of five networks (github.com/cleanlab/label-error-detection-benchmarks);
   and a random part of {CIFAR_IMAGES:,} images, on which a head of one hidden layer was trained on
   the frozen features of an EfficientNet-Lite0, five folds, watched by `labelfix.training.Tracker`.
+  A small network trained on all 50,000 is a [page of its own](cifar-training.md).
 - **CIFAR-10 test** by the majority of some fifty people an image (CIFAR-10H), and **MNIST test** by
   a list of 74 doubtful images, both with stored probabilities of github.com/cleanlab/label-errors,
   and with a frozen network's or a head's on the pixels.
