@@ -310,6 +310,8 @@ def test_what_is_no_tracker_is_refused(tmp_path: Path) -> None:
     ]:
         with pytest.raises(RunError, match=text):
             Tracker.load(tmp_path / name)
+    with pytest.raises(RunError, match="the state is not what a tracker"):
+        Tracker(3).load_state_dict({})
 
 
 def test_a_state_has_no_pickle_in_it() -> None:
