@@ -77,13 +77,17 @@ def symmetric_noise(n_classes: int, rate: float) -> NDArray[np.float64]:
     numpy.ndarray
         Shape (K, K): row = true class, column = given class, rows sum to one.
 
+    Raises
+    ------
+    InputError
+        If there is no other class, or the rate is no share.
+
     Examples
     --------
     >>> symmetric_noise(3, 0.2).tolist()
     [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]
     """
-    if n_classes < 2:
-        raise InputError(Problem("n_classes", str(n_classes), "2 or more: labels need another"))
+    _check_noise(n_classes, rate)
     matrix = np.full((n_classes, n_classes), rate / (n_classes - 1))
     np.fill_diagonal(matrix, 1 - rate)
     return matrix
@@ -92,14 +96,15 @@ def symmetric_noise(n_classes: int, rate: float) -> NDArray[np.float64]:
 def pair_noise(n_classes: int, rate: float) -> NDArray[np.float64]:
     """Transition matrix in which a label is changed with probability `rate`, to the next class.
 
-    As people confuse look-alikes; the last class turns into the first. Shapes as
-    `symmetric_noise`.
+    As people confuse look-alikes; the last class turns into the first. Parameters, result and
+    errors are those of `symmetric_noise`.
 
     Examples
     --------
     >>> pair_noise(3, 0.25).tolist()
     [[0.75, 0.25, 0.0], [0.0, 0.75, 0.25], [0.25, 0.0, 0.75]]
     """
+    _check_noise(n_classes, rate)
     keep = np.eye(n_classes)
     return (1 - rate) * keep + rate * np.roll(keep, 1, axis=1)
 
@@ -126,12 +131,18 @@ def instance_noise(
     numpy.ndarray
         Shape (n, K), rows sum to one: for `inject_labels_by_item`.
 
+    Raises
+    ------
+    InputError
+        If there is no other class, or the rate is no share.
+
     Examples
     --------
     >>> pred_probs = np.array([[1.0, 0.0, 0.0], [0.5, 0.4, 0.1]])
     >>> instance_noise(np.array([0, 0]), pred_probs, 0.25).round(2).tolist()
     [[1.0, 0.0, 0.0], [0.5, 0.4, 0.1]]
     """
+    _check_noise(np.shape(pred_probs)[1], rate)
     rows = np.arange(len(labels))
     others = np.array(pred_probs, dtype=np.float64)
     others[rows, labels] = 0
@@ -140,6 +151,23 @@ def instance_noise(
     chances = others * np.divide(chance, sums, out=np.zeros_like(sums), where=sums > 0)[:, None]
     chances[rows, labels] = 1 - chance
     return np.asarray(chances, np.float64)
+
+
+def _check_noise(n_classes: int, rate: float) -> None:
+    """Refuse what no noise can be: labels need another class, and a rate is a share.
+
+    Raises
+    ------
+    InputError
+        Naming both.
+    """
+    problems = []
+    if n_classes < 2:
+        problems.append(Problem("n_classes", str(n_classes), "2 or more: labels need another"))
+    if not 0 <= rate <= 1:  # which NaN is not
+        problems.append(Problem("rate", str(rate), "a share in [0, 1]"))
+    if problems:
+        raise InputError(problems)
 
 
 def inject_labels_by_item(

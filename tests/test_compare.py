@@ -23,6 +23,8 @@ from labelfix.cli import main
 from labelfix.errors import InputError, LabelfixWarning
 from labelfix.evaluate.compare import LabelSets, compare_models, error_kinds
 from labelfix.evaluate.versions import read_answers, read_material
+from labelfix.formats import read
+from labelfix.predict.classify import classifier
 from labelfix.report.comparison import comparison_findings, comparison_page
 from labelfix.report.plots import rank_chart
 from labelfix.run.comparison import compare
@@ -459,6 +461,16 @@ def test_a_local_checkpoint_answers_as_torchvision_does(
     row = found.accuracy.row(0, named=True)
     assert (row["model"], row["variant"]) == (name, "original")
     assert row["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_a_model_has_no_answer_where_there_is_no_image(
+    tmp_path: Path, paint: Paint, checkpoint: Path
+) -> None:
+    for name in "ab":
+        paint(tmp_path / "in" / name / "1.png", 1)
+    dataset = read(tmp_path / "in").take(np.arange(0))
+    answers, names = classifier(f"torchvision:squeezenet1_1={checkpoint}").answers(dataset)
+    assert (answers.shape, names) == ((0, 2), ("a", "b"))
 
 
 def test_models_that_cannot_be_run_say_why(

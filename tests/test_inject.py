@@ -57,6 +57,22 @@ def corners(table: pl.DataFrame, columns: Any = BOX) -> NDArray[np.float64]:
     return table.select(columns).to_numpy()
 
 
+@pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
+def test_rates_that_are_no_share_are_refused(rate: float) -> None:
+    told = r"rate: found .*; expected a share in \[0, 1\]"
+    with pytest.raises(InputError, match=told):
+        symmetric_noise(3, rate)
+    with pytest.raises(InputError, match=told):
+        pair_noise(3, rate)
+    with pytest.raises(InputError, match=told):
+        instance_noise(np.arange(4) % 3, np.full((4, 3), 1 / 3), rate)
+
+
+def test_noise_needs_another_class() -> None:
+    with pytest.raises(InputError, match="n_classes: found 1"):
+        pair_noise(1, 0.2)
+
+
 def changed(noise: BoxNoise, kind: str, seed: int = 0) -> pl.DataFrame:
     """What was planted, with the box as it is now beside what it was."""
     table, items = boxes(seed)

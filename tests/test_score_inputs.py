@@ -133,7 +133,8 @@ def test_booleans_are_false_and_true() -> None:
     assert codes.tolist() == [1, 0]
     codes, _, _ = check_labels_and_pred_probs([True, False], probs, ("true", "false"))
     assert codes.tolist() == [0, 1]
-    assert "booleans; expected one of 3 classes" in refused([True] * 4, PROBS, NAMES)
+    for classes in (NAMES, None):
+        assert "booleans; expected one of 3 classes" in refused([True] * 4, PROBS, classes)
 
 
 @pytest.mark.parametrize(

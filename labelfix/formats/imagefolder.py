@@ -384,7 +384,7 @@ def _warn_of_strays(path: Path, tree: _Tree, depth: int) -> None:
     if strays:
         more = f" and {len(strays) - 5:,} more" if len(strays) > 5 else ""
         warnings.warn(
-            f"{path}: passed over {count(len(strays), 'file')} that are no images: "
+            f"{path}: passed over {count(len(strays), 'file')}, no image by name: "
             f"{', '.join(strays[:5])}{more}",
             LabelfixWarning,
             stacklevel=3,

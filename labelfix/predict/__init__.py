@@ -253,14 +253,14 @@ def _cache_folder(cache: str | Path | Literal[False] | None) -> Path | None:
 
 
 def _ready(model: Any, dataset: Dataset) -> Model:
-    """Find the model, and hear what it lacks before long work begins."""
+    """Find the model, and let it fetch what it needs before long work begins."""
     from labelfix.predict.names import resolve
 
     found = resolve(model, dataset)
     for part in (found, getattr(found, "features", None)):
-        check = getattr(part, "check", None)
-        if check is not None:
-            check()
+        fetch = getattr(part, "fetch", None)
+        if fetch is not None:
+            fetch()
     return found
 
 

@@ -105,7 +105,8 @@ class TorchvisionClassifier(Torchvision):
             found.append(best.cpu().numpy())
             if progress is not None:
                 progress(f"classifying with {self.architecture}", start + len(images), len(paths))
-        return np.concatenate(found), names
+        none = np.empty((0, min(top, len(names))), np.int64)
+        return np.concatenate(found) if found else none, names
 
     def check(self, dataset: Dataset) -> None:
         """See that the model can classify the images, before a long work begins.

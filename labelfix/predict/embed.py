@@ -55,7 +55,7 @@ class _Network:
 
 
 class _Backbone:
-    """What the frozen networks below share: `check` and `extract`."""
+    """What the frozen networks below share: `fetch` and `extract`."""
 
     batch: int
     device: str | None
@@ -63,7 +63,7 @@ class _Backbone:
     def _open(self) -> _Network:
         raise NotImplementedError
 
-    def check(self) -> None:
+    def fetch(self) -> None:
         """Fetch the weights, before long work begins.
 
         Raises

@@ -110,8 +110,8 @@ class Model(Protocol):
 
     Frozen dataclasses are best: their fields go into run.json, and tell stored folds apart. A model
     may also have `jobs`, an int as joblib's `n_jobs`: so many folds at once suit it where the user
-    does not say; else it is one after the other. And it may have `check`, called before all else:
-    it raises what can be known without the items, as that weights are not to be had.
+    does not say; else it is one after the other. And it may have `fetch`, called before all else:
+    it gets weights and the like, and raises if they are not to be had.
     """
 
     @property
@@ -139,7 +139,7 @@ class Model(Protocol):
 class Features(Protocol):
     """A way to look at items that learns nothing: columns, pixels, or a frozen backbone.
 
-    It may have `check`, as a model may.
+    It may have `fetch`, as a model may.
     """
 
     @property

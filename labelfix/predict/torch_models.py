@@ -410,7 +410,7 @@ class FineTuned:
         mean, std = self.mean or usual.mean, self.std or usual.std
         return Inputs(_Material(images, weights, mean, std))
 
-    def check(self) -> None:
+    def fetch(self) -> None:
         """Fetch the weights, before long work begins.
 
         Raises

@@ -259,7 +259,7 @@ def _codes(
     if labels.dtype.kind in "OSUT":
         return _codes_of_names(labels, names, classes, problems)
     if labels.dtype.kind == "b":
-        return _codes_of_booleans(labels, names, problems)
+        return _codes_of_booleans(labels, names, classes, problems)
     if labels.dtype.kind in "iu":
         problems += _range_problems(labels, classes)
         if labels.dtype == np.uint64:  # which NumPy does not add to other integers
@@ -290,12 +290,16 @@ def _float_problems(labels: NDArray[Any]) -> list[Problem]:
 
 
 def _codes_of_booleans(
-    labels: NDArray[Any], names: tuple[str, ...] | None, problems: list[Problem]
+    labels: NDArray[Any],
+    names: tuple[str, ...] | None,
+    classes: int | None,
+    problems: list[Problem],
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Count False as class 0 and True as class 1, unless the class names say the opposite."""
     names = names or ("False", "True")
-    if len(names) != 2:
-        problems.append(Problem("labels", "booleans", f"one of {len(names)} classes"))
+    if not len(names) == (classes or 2) == 2:
+        expected = f"one of {classes or len(names)} classes"
+        problems.append(Problem("labels", "booleans", expected))
     swapped = tuple(name.casefold() for name in names) == ("true", "false")
     return (labels != swapped).astype(np.int64), names
 
@@ -449,9 +453,10 @@ def _divide_by_sums(pred_probs: NDArray[Any], survey: _Survey, blocks: Blocks) -
 
     row_bytes = pred_probs.shape[1] * repaired.itemsize
     blocks.run(task, blocks.spans(len(pred_probs), row_bytes))
+    were = "were divided by their sum" if near.sum() > 1 else "was divided by its sum"
     warnings.warn(
         f"pred_probs: {survey.named('near')} missed a sum of one by up to "
-        f"{survey.furthest['near']:.2g} and were divided by their sum, in a copy of "
+        f"{survey.furthest['near']:.2g} and {were}, in a copy of "
         f"{repaired.nbytes / 1e6:.3g} MB",
         LabelfixWarning,
         stacklevel=3,
