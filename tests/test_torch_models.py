@@ -505,12 +505,13 @@ def test_all_wrong_settings_are_named_at_once() -> None:
     assert len(error.value.problems) == 4
 
 
-def test_half_precision_says_nearly_the_same() -> None:
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_says_nearly_the_same(precision: Any) -> None:
     images, labels = strokes(60)
     job = job_of(labels, 20)
-    half = dataclasses.replace(TINY, precision="bfloat16")
+    half = dataclasses.replace(TINY, precision=precision)
     one, two = (model.fit_predict(images, job, None).pred_probs for model in (TINY, half))
-    assert np.abs(one - two).mean() < 0.1
+    assert 0 < np.abs(one - two).mean() < 0.1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
