@@ -74,12 +74,14 @@ class Sums(NamedTuple):
         labels: NDArray[np.int64],
         n_classes: int,
     ) -> Sums:
-        """Take the class means off `products`, which is `gram(X[rows])`; labels are of `rows`."""
+        """Take the class means off `products`, which is `gram(X, rows)`; labels are of `rows`."""
         counts = np.bincount(labels, minlength=n_classes)
         totals = np.zeros((n_classes, X.shape[1]))
-        for start in range(0, len(rows), _ROWS):
+        of = np.full(len(X), n_classes)  # no class where a row is not to count
+        of[rows] = labels
+        for start in range(0, len(X), _ROWS):  # all rows as they lie: no copy
             part = slice(start, start + _ROWS)
-            totals += np.eye(n_classes, dtype=X.dtype)[labels[part]].T @ X[rows[part]]
+            totals += np.eye(n_classes + 1, n_classes, dtype=X.dtype)[of[part]].T @ X[part]
         means = totals / np.maximum(counts, 1)[:, None]
         return cls(products - (means * counts[:, None]).T @ means, means, counts)
 
@@ -118,8 +120,10 @@ class Discriminants:
         if not penalty > 0:
             raise InputError(Problem("penalty", str(penalty), "a number above 0"))
         n = sums.counts.sum()
-        lower = cholesky(sums.scatter + penalty * np.eye(len(sums.scatter)), lower=True)
-        weights = n * cho_solve((lower, True), sums.means.T)
+        penalised = sums.scatter.copy()
+        penalised.ravel()[:: len(penalised) + 1] += penalty
+        lower = cholesky(penalised, lower=True, overwrite_a=True)
+        weights = n * cho_solve((lower, True), sums.means.T, check_finite=False)
         bias = _log_shares(sums.counts) - np.einsum("kd,dk->k", sums.means, weights) / 2
         return cls(sums, penalty, lower, weights, bias)
 
@@ -146,8 +150,11 @@ class Discriminants:
         from scipy.linalg import solve_triangular
 
         rows, counts = np.arange(len(X)), self.sums.counts
-        x = solve_triangular(self.lower, np.asarray(X, np.float64).T, lower=True).T
-        means = solve_triangular(self.lower, self.sums.means.T, lower=True).T
+        both = np.concatenate([X, self.sums.means]).T
+        whitened = solve_triangular(
+            self.lower, both, lower=True, overwrite_b=True, check_finite=False
+        ).T
+        x, means = whitened[: len(X)], whitened[len(X) :]
         with np.errstate(divide="ignore", invalid="ignore"):
             grown = (counts / (counts - 1.0))[labels]
             # distances and products in the metric of all rows, of x - mean[k] and of u
@@ -295,7 +302,11 @@ class Ridge:
             known = (job.train, job.labels)
             sums = Sums.of(_products(data, job.train), data.X, *known, job.n_classes)
             fitted = self.search(sums, data.X, *known, job.seed)
-            return FoldResult(fitted.predict(data.X[job.test]).astype(np.float32))
+            held_out = [
+                fitted.predict(data.X[job.test[start : start + _ROWS]]).astype(np.float32)
+                for start in range(0, len(job.test) or 1, _ROWS)
+            ]
+            return FoldResult(np.concatenate(held_out))
 
 
 @dataclass
@@ -351,8 +362,10 @@ def prepared(table: Table, max_categories: int) -> Prepared:
     return Prepared(X, gram(X))
 
 
-def gram(X: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum the products of the columns, X'X: in the precision of X for some rows, then in float64.
+def gram(X: NDArray[Any], rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Sum the products of the columns, X'X, over some rows or all.
+
+    In the precision of X for some thousand rows, then in float64.
 
     Examples
     --------
@@ -361,19 +374,19 @@ def gram(X: NDArray[Any]) -> NDArray[np.float64]:
            [14., 20.]])
     """
     total = np.zeros((X.shape[1], X.shape[1]))
-    for start in range(0, len(X), _ROWS):
-        block = X[start : start + _ROWS]
+    for start in range(0, len(X) if rows is None else len(rows), _ROWS):
+        part = slice(start, start + _ROWS)
+        block = X[part] if rows is None else X[rows[part]]
         total += block.T @ block
     return total
 
 
 def _products(data: Prepared, train: NDArray[np.int64]) -> NDArray[np.float64]:
     """Give the products of the training rows, by looking at them or at the others: the fewer."""
-    others = np.ones(len(data.X), dtype=bool)
-    others[train] = False
-    if others.sum() < len(train):
-        return data.products - gram(data.X[others])
-    return gram(data.X[train])
+    others = np.delete(np.arange(len(data.X)), train)
+    if len(others) < len(train):
+        return data.products - gram(data.X, others)
+    return gram(data.X, train)
 
 
 def _log_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
