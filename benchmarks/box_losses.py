@@ -260,6 +260,7 @@ def table(found: dict[str, list[Any]], title: str) -> list[str]:
 def on_scenes(choose: int, report: int) -> str:
     """Choose the weight on some seeds, and say on others what it is worth."""
     first = measured(range(choose), WEIGHTS, (False, True))
+    bare = measured(range(choose), (0.0,))
     lines = [f"### Seeds 0 to {choose - 1}: which weight", "", *table(first, "choose")]
     chosen = BoxParams().training
     second = measured(range(choose, choose + report), (0.0, chosen))
@@ -268,7 +269,25 @@ def on_scenes(choose: int, report: int) -> str:
     ahead = np.array(second["both"]) - np.array(second["predictions alone"])
     second["both ahead by"] = list(ahead)
     title = f"### Seeds {choose} to {choose + report - 1}: what weight {chosen:g} is worth"
-    return "\n".join([*lines, title, "", *table(second, "report")])
+    alone = [*bare["weight 0"], *second["predictions alone"]]
+    both = [*first[f"weight {chosen:g}"], *second["both"]]
+    return "\n".join([*lines, title, "", *table(second, "report"), *by_seed(alone, both)])
+
+
+def by_seed(alone: list[Any], both: list[Any]) -> list[str]:
+    """Mean over the columns for each seed: a detector of one half may have learnt nothing."""
+    lines = [
+        "### Each seed: mean of the four columns",
+        "",
+        "| seed | AUROC, predictions alone | both ahead by | AP, the same | both ahead by |",
+        "|---|" + "---:|" * 4,
+    ]
+    for seed, (one, other) in enumerate(zip(alone, both, strict=True)):
+        own = np.array(one).mean(axis=0)
+        ahead = np.array(other).mean(axis=0) - own
+        cells = [own[0], ahead[0], own[1], ahead[1]]
+        lines.append(f"| {seed} | {' | '.join(f'{cell:.3f}' for cell in cells)} |")
+    return [*lines, ""]
 
 
 def on_bccd() -> str:

@@ -1,6 +1,7 @@
 """Planted box errors found, and time and memory, beside cleanlab's ObjectLab and FiftyOne.
 
-    python benchmarks/boxes.py [scenes] [coco128] [truth] [speed] [large] [--seeds 20] [--write]
+    python benchmarks/boxes.py [scenes] [coco128] [company] [truth] [speed] [large]
+                               [--seeds 20] [--write]
 
 Without a name it does all of them, in half an hour. `coco128` needs `onnxruntime` and, under
 `$LABELFIX_DATA`, the folders `coco128` and `models`; `speed` needs `labelfix[cleanlab]`; `large`
@@ -133,9 +134,11 @@ SETS: dict[str, tuple[str, Callable[[int], Tables]]] = {
 # who scores
 
 
-def by_labelfix(match: Match, noisy: pl.DataFrame, found: pl.DataFrame) -> Suspicion:
-    """Suspicion by `labelfix.score.boxes`, with its default parameters."""
-    params = BoxParams(propose_above=0.0)
+def by_labelfix(
+    match: Match, noisy: pl.DataFrame, found: pl.DataFrame, **choices: Any
+) -> Suspicion:
+    """Suspicion by `labelfix.score.boxes`, with its default parameters but for `choices`."""
+    params = BoxParams(propose_above=0.0, **choices)
     scores = score_boxes(match, Calibration.fit(match, params))
     missing = np.full(found.height, -np.inf)
     missing[scores.missing["row"].to_numpy()] = scores.missing["missing"].to_numpy()
@@ -269,9 +272,41 @@ class Planted:
 
 
 def plant(tables: Tables, noise: BoxNoise, seed: int) -> Planted:
-    """Put errors into tables."""
+    """Put errors into tables, anywhere."""
     noise = replace(noise, confusion=tables.confusion)
-    noisy, truth = inject_boxes(tables.annotations, noise, tables.class_names, tables.items, seed)
+    return known_of(
+        tables, *inject_boxes(tables.annotations, noise, tables.class_names, tables.items, seed)
+    )
+
+
+CARELESS, CAREFUL = 0.3, 0.05
+"""Share of careless images, and how likely errors are in the others beside them."""
+
+
+def plant_in_company(tables: Tables, noise: BoxNoise, seed: int) -> Planted:
+    """Put as many errors into tables, most of them into some of the images."""
+    draw = np.random.default_rng([seed, 9]).random(tables.items.height)
+    bad = tables.items["item_id"].filter(draw < CARELESS)
+    in_bad = tables.annotations["item_id"].is_in(bad.implode())
+    share = float(in_bad.to_numpy().mean())
+    rate = 1 / (share + (1 - share) * CAREFUL)
+    parts = []
+    for name, here, times in (("a", in_bad, rate), ("b", ~in_bad, rate * CAREFUL)):
+        images = tables.items.filter(pl.col("item_id").is_in(bad.implode()) == (name == "a"))
+        more = {one: getattr(noise, one) * times for one in RATES}
+        spoilt = replace(noise, confusion=tables.confusion, **more)
+        own = tables.annotations.filter(here)
+        named = pl.col("annotation_id").str.replace("^planted", f"planted {name} ")
+        made = inject_boxes(own, spoilt, tables.class_names, images, seed)
+        parts.append([table.with_columns(named) for table in made])
+    noisy, truth = (pl.concat(tables) for tables in zip(*parts, strict=True))
+    order = tables.items.select("item_id").with_row_index("order")
+    noisy = joined(noisy, order, "item_id").sort("order", maintain_order=True).drop("order")
+    return known_of(tables, noisy, truth)
+
+
+def known_of(tables: Tables, noisy: pl.DataFrame, truth: pl.DataFrame) -> Planted:
+    """Look up what is known of every box."""
     match = match_boxes(noisy, tables.predictions, tables.class_names, tables.items)
     known = joined(noisy.select("annotation_id"), truth, "annotation_id")
     kind = known["kind"].fill_null("").to_numpy().astype("U12")
@@ -404,6 +439,34 @@ def ranking(name: str, seeds: int) -> str:
             best = max(peers, key=lambda peer: float(peer.mean()))
             ahead = int((values["labelfix"] > best).sum())
             lines.append(f"| {row} | {' | '.join(cells)} | {ahead} of {seeds} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def company(seeds: int) -> str:
+    """Tables for errors that keep company, small shifts too, with and without looking at it."""
+    methods: dict[str, Callable[..., Suspicion]] = {
+        "labelfix": by_labelfix,
+        "labelfix, each box alone": lambda *tables: by_labelfix(*tables, carelessness=(0.0,)),
+        "FiftyOne": by_fiftyone,
+        "IoU x confidence": by_overlap,
+    }
+    noise = replace(NOISE, shift_iou=(0.5, 0.9))
+    rows = ("spurious", "wrong_class", "bad_location", "group", "any")
+    lines = []
+    for title, make in SETS.values():
+        found: dict[str, list[Any]] = {name: [] for name in methods}
+        for seed in range(seeds):
+            planted = plant_in_company(make(seed), noise, seed)
+            for name, score in methods.items():
+                says = score(planted.match, planted.noisy, planted.found)
+                found[name].append([measure_given(planted, says[kind], kind) for kind in rows])
+        lines += [f"### {title}; {seeds} seeds", ""]
+        lines += [f"| {title.split(',')[0]} | {' | '.join(rows)} |", "|---|" + "---:|" * len(rows)]
+        for number, what in enumerate(("AUROC", "AP")):
+            for name, runs in found.items():
+                values = np.array(runs)[:, :, number].T
+                lines.append(f"| {what}, {name} | {' | '.join(map(interval, values))} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -610,6 +673,7 @@ def peak() -> float:
 SECTIONS: dict[str, Callable[[int], str]] = {
     "scenes": lambda seeds: ranking("scenes", seeds),
     "coco128": lambda seeds: ranking("coco128", seeds),
+    "company": company,
     "truth": probabilities,
     "speed": lambda _seeds: speed(),
     "large": lambda _seeds: large(),

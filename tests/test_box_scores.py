@@ -515,6 +515,10 @@ def test_a_box_alone_or_in_no_company_is_judged_by_itself() -> None:
     odds = np.array([-3.0, 2.0])
     assert shifts(odds, np.array([0, 2]), -3.0, 0.0).tolist() == [0.0, 0.0]
     assert carelessness_of(odds[:0], np.array([0]), -3.0, (1.0, 0.0)) == 0.0
+    company = np.tile([-4.0, -4.0, 4.0, 4.0], 3)
+    first = np.arange(0, 13, 2)
+    assert carelessness_of(company, first, -3.0, (0.0, 1.5)) == 1.5
+    assert carelessness_of(company, first, -3.0, (0.0, 1.5), least_gain=1e3) == 0.0
     beside_error, beside_none = (
         shifts(np.array([0.0, other]), np.array([0, 2]), -3.0, 1.5)[0] for other in (5.0, -5.0)
     )

@@ -174,9 +174,13 @@ class Calibration:
             weights,
             max(len(match.given), len(match), 1) / max(len(match.predicted), 1),
         )
-        odds, first, choices = alone.odds(scene.given), sample.given.first, params.carelessness
-        any_error = odds.of_any()
-        likeliest = carelessness_of(any_error, first, alone.prior, choices)
+        likeliest = carelessness_of(
+            alone.odds(scene.given).of_any(),
+            sample.given.first,
+            alone.prior,
+            params.carelessness,
+            params.least_gain,
+        )
         return replace(alone, carelessness=likeliest)
 
     @property

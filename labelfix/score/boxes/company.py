@@ -28,7 +28,11 @@ LOG_SHARES = -(NODES**2) / 2 - np.log(np.exp(-(NODES**2) / 2).sum())
 
 
 def carelessness_of(
-    odds: Floats, first: NDArray[np.int64], prior: float, choices: Sequence[float]
+    odds: Floats,
+    first: NDArray[np.int64],
+    prior: float,
+    choices: Sequence[float],
+    least_gain: float = 0.0,
 ) -> float:
     """Choose how much images differ: of some standard deviations the likeliest, or least.
 
@@ -42,9 +46,13 @@ def carelessness_of(
         Log odds before anything is seen.
     choices
         Standard deviations to choose from.
+    least_gain
+        By how much another one must have a higher log likelihood than 0.
     """
     order = sorted(choices)
-    total = [_most(_by_image(odds, first, prior, one)).sum() for one in order]
+    total = [
+        _most(_by_image(odds, first, prior, one)).sum() - least_gain * (one > 0) for one in order
+    ]
     return float(order[int(np.argmax(total))])
 
 

@@ -58,6 +58,9 @@ class BoxParams:
         How much images may differ in how many errors they have: standard deviations of their log
         odds, of which the calibration takes the likeliest. With 0 alone a box's chance hangs on no
         other box of its image.
+    least_gain
+        By how much the log likelihood must rise for images to be told apart at all; by chance 3 is
+        reached once in a hundred times.
     propose_above
         Missing boxes are listed if they are at least this probable.
     flag_above
@@ -92,6 +95,7 @@ class BoxParams:
     planted_group_area: float = 2.0
     ridge: float = 0.6
     carelessness: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+    least_gain: float = 3.0
     propose_above: float = 0.01
     flag_above: float = 0.2
     training: float = 0.25
@@ -142,4 +146,5 @@ _RANGES = (
     (("planted_group_area",), 1, float("inf"), "1 or more"),
     (("quantiles",), 2, float("inf"), "2 or more"),
     (("calibration_boxes", "calibration_predictions"), 1, float("inf"), "1 or more"),
+    (("least_gain",), 0, float("inf"), "a number of 0 or more"),
 )
