@@ -320,6 +320,11 @@ def test_a_frozen_network_alone_has_logistic_regression_on_it(images: Dataset) -
     assert (predictions.pred_probs == expected.pred_probs).all()
 
 
+def test_a_bare_network_is_told_how_to_be_a_model(images: Dataset) -> None:
+    with pytest.raises(InputError, match=r"a Sequential without fit.*with .*embed\.TorchModule"):
+        out_of_fold(images, tiny_network())
+
+
 def test_an_output_of_another_shape_is_told(images: Dataset) -> None:
     torch = pytest.importorskip("torch")
     from labelfix.predict.embed import TorchModule

@@ -402,9 +402,11 @@ def _unknown(name: str) -> Problem:
 
 
 def _no_probabilities(classifier: Any) -> Problem:
-    return Problem(
-        "model",
-        f"a {type(classifier).__name__} without fit and predict_proba",
-        "both",
-        "wrap it, e.g. in sklearn.calibration.CalibratedClassifierCV",
+    is_network = hasattr(classifier, "state_dict")  # of torch
+    fix = (
+        "keep it frozen, with labelfix.predict.embed.TorchModule"
+        if is_network
+        else "wrap it, e.g. in sklearn.calibration.CalibratedClassifierCV"
     )
+    found = f"a {type(classifier).__name__} without fit and predict_proba"
+    return Problem("model", found, "both", fix)
