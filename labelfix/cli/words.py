@@ -77,6 +77,7 @@ def _what_was_found(info: RunRecord) -> str:
     what = "" if boxes else f" of {count(info.dataset.annotations, 'label')}"
     flagged = f"Flagged {found.flagged:,}{what}" + (f" ({kinds})" if kinds else "")
     if found.errors_at_least is not None:
-        sure = f"at least {found.errors_at_least:,} are wrong"
+        are = "is" if found.errors_at_least == 1 else "are"
+        sure = f"at least {found.errors_at_least:,} {are} wrong"
         return f"{flagged}; {sure} if the model can be trusted where it is sure."
     return f"{flagged}."
