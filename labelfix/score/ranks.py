@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     Stream = Callable[[int, int], tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]]
     """Gives for the items of a span their rows, groups and values, in item order."""
 
-__all__ = ["Stream", "Suspects", "mark_largest_margins", "mark_smallest"]
+__all__ = ["Suspects", "mark_largest_margins", "mark_smallest"]
 
 BINS = 1 << 15
 """Counters that `mark_smallest` uses. Decides no result."""
+
+HELD = 1 << 23
+"""Bytes of margins that are held at the most rather than computed again. Decides no result."""
 
 ROOM = 1 << 14
 """Leading margins that are held at the least, and half as many to come. Decides no result."""
@@ -337,7 +340,7 @@ class _Leaders:
         share = 1.0 if suspects is None else np.count_nonzero(suspects.marks) / len(labels)
         self.spans = blocks.spans(len(labels), row_bytes=max(8, int(24 * share)))
         self.least: NDArray[Any] | None = None
-        self.room = pred_probs.nbytes // 19 - 2 * len(labels)  # beside what is held of all items
+        self.room = min(HELD, pred_probs.nbytes // 19 - 2 * len(labels))  # beside flags of items
         self.held: dict[int, tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]] = {}
         if suspects is not None and not self.sparse:
             self._raise_floors(self._towards_likeliest)
