@@ -338,7 +338,9 @@ class _Leaders:
         self.floors = np.where(self.wanted > 0, floor, dtype.type(np.inf))
         self.at_once = blocks.spans(len(labels), row_bytes, parts=512)[0][1]
         share = 1.0 if suspects is None else np.count_nonzero(suspects.marks) / len(labels)
-        self.spans = blocks.spans(len(labels), row_bytes=max(8, int(24 * share)))
+        self.spans = blocks.spans(
+            len(labels), row_bytes=max(4 * (blocks.threads or 1), int(24 * share))
+        )
         self.least: NDArray[Any] | None = None
         self.room = min(HELD, pred_probs.nbytes // 19 - 2 * len(labels))  # beside flags of items
         self.held: dict[int, tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]] = {}
