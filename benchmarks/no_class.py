@@ -41,8 +41,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from labelfix.score.calibration import ErrorProbability
-from labelfix.score.combine import combine, rivals
+from labelfix.score.combine import SLACK, combine, rivals_by_confusions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -189,8 +188,8 @@ def both(
 
 def line(case: Case, strange: NDArray[np.bool_]) -> str:
     """Average precision for each share, and two differences with their intervals."""
-    found = rivals(case.labels, combine(case.labels, case.evidence()).pred_probs)
-    odds = [ErrorProbability(all_others=share).signs(found).odds for share in SHARES]
+    found = rivals_by_confusions(case.labels, combine(case.labels, case.evidence()).pred_probs)
+    odds = [1 - found.quality(SLACK, share) for share in SHARES]
     draw, n = np.random.default_rng(SEED), len(case.labels)
     drawn = [np.arange(n), *(draw.integers(n, size=n) for _ in range(DRAWS))]
     values = np.array(
@@ -215,7 +214,7 @@ def page(table: str) -> str:
 
 The default ranking sets the given class against the likeliest other one. An image that shows none
 of the classes has no such rival: its probability is spread over all of them. Ranking by all others
-together (`all_others` of `labelfix.score.calibration.ErrorProbability`; 0 is the order of the
+together (`all_others` of `labelfix.score.HeadToHead`; 0 is the order of the
 default, 1 that of self-confidence) finds it sooner. This table says what that costs elsewhere.
 
 From each set classes are taken out. As many of their images as {STRANGERS:.0%} of the others stay,

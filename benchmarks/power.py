@@ -36,7 +36,7 @@ from trust import (
 
 from labelfix.report.plots import reliability_chart
 from labelfix.score.calibration import ErrorProbability
-from labelfix.score.combine import combine, head_to_head
+from labelfix.score.combine import HeadToHead, combine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -94,7 +94,7 @@ def main() -> None:
 
 def default(case: Case) -> NDArray[Any]:
     """Rank as labelfix does by default."""
-    return 1 - head_to_head(case.labels, combine(case.labels, case.evidence()).pred_probs)
+    return 1 - HeadToHead().score(case.labels, combine(case.labels, case.evidence()).pred_probs)
 
 
 def by_probability(case: Case) -> NDArray[Any]:

@@ -36,9 +36,9 @@ from sklearn.preprocessing import StandardScaler
 from labelfix.find import Weighing
 from labelfix.score.combine import (
     Evidence,
+    HeadToHead,
     OtherLikelier,
     combine,
-    head_to_head,
     weigh_duplicates,
 )
 from labelfix.score.confident import count_confident, estimate_noise
@@ -333,12 +333,18 @@ def class_means(case: Case) -> NDArray[np.float64]:
 
 def default(case: Case) -> NDArray[np.float64]:
     """Score as labelfix does by default."""
-    return head_to_head(case.labels, case.pred_probs)
+    return quality(case.labels, case.pred_probs)
 
 
-def with_slack(slack: float) -> Callable[[Case], NDArray[Any]]:
+def quality(labels: NDArray[np.int64], pred_probs: NDArray[Any]) -> NDArray[np.float64]:
+    """Score a matrix as labelfix does by default."""
+    return HeadToHead().score(labels, pred_probs)
+
+
+def variant(**parameters: float) -> Callable[[Case], NDArray[Any]]:
     """Make a function of a variant of the default."""
-    return lambda case: head_to_head(case.labels, case.pred_probs, slack)
+    scorer = HeadToHead(**parameters)
+    return lambda case: scorer.score(case.labels, case.pred_probs)
 
 
 SCORES: Mapping[str, Callable[[Case], NDArray[Any]]] = {
@@ -348,8 +354,13 @@ SCORES: Mapping[str, Callable[[Case], NDArray[Any]]] = {
     "self-confidence less threshold": less_threshold,
     "self-confidence over prior": over_prior,
     "posterior under noise matrix": noise_posterior,
-    **{f"head to head, slack {slack}": with_slack(slack) for slack in (0, 0.01, 0.1, 0.3)},
-    "**head to head, slack 0.05**": default,
+    **{
+        f"head to head alone, slack {slack}": variant(slack=slack, confusions=0, all_others=0)
+        for slack in (0, 0.01, 0.05, 0.1, 0.3)
+    },
+    **{f"confusions {power}": variant(confusions=power) for power in (0, 0.1, 0.5, 1)},
+    **{f"all others {share}": variant(all_others=share) for share in (0, 0.5, 1)},
+    "**slack 0.05, confusions 0.25, all others 0.25**": default,
 }
 
 
@@ -431,18 +442,18 @@ def ensemble_table(stored: Sequence[Case], embeddings: NDArray[np.float32] | Non
 
 
 def ensemble_row(name: str, case: Case, sources: Sequence[Evidence]) -> str:
-    """Average precision of several ways to combine the same sources; head to head after each."""
+    """Average precision of several ways to combine the same sources; the default after each."""
     matrices = [source.pred_probs.astype(np.float64) for source in sources]
-    qualities = [head_to_head(case.labels, one) for one in matrices]
-    ranks = np.mean([quality.argsort().argsort() for quality in qualities], axis=0)
+    alone = [quality(case.labels, one) for one in matrices]
+    ranks = np.mean([one.argsort().argsort() for one in alone], axis=0)
     logs = np.mean([np.log(np.maximum(one, 1e-6)) for one in matrices], axis=0)
     pooled = combine(case.labels, sources)
     figures = [
-        max(case.precision(quality) for quality in qualities),
+        max(case.precision(one) for one in alone),
         case.precision(ranks),
-        case.precision(head_to_head(case.labels, np.mean(matrices, axis=0))),
-        case.precision(head_to_head(case.labels, np.exp(logs))),
-        case.precision(head_to_head(case.labels, pooled.pred_probs)),
+        case.precision(quality(case.labels, np.mean(matrices, axis=0))),
+        case.precision(quality(case.labels, np.exp(logs))),
+        case.precision(quality(case.labels, pooled.pred_probs)),
     ]
     weights = ", ".join(f"{weight:.2f}" for weight in pooled.weights.values())
     return f"| {name} | {' | '.join(f'{figure:.3f}' for figure in figures)} | {weights} |"
@@ -472,7 +483,7 @@ def evidence_table(planted: Sequence[Case]) -> str:
             training = Evidence("training", case.train_pred_probs)
             sources += [[taught], [taught, near], [training]]
         figures = [
-            case.precision(head_to_head(case.labels, combine(case.labels, some).pred_probs))
+            case.precision(quality(case.labels, combine(case.labels, some).pred_probs))
             for some in sources
         ]
         cells = [f"{figure:.3f}" for figure in figures] + ["" for _ in columns[len(figures) :]]
@@ -503,7 +514,7 @@ def duplicate_table() -> str:
         wrong = labels != truth[copies]
         weighed, _ = weigh_duplicates(labels, matrix, copies)
         figures = [
-            average_precision_score(wrong, -head_to_head(labels, one)) for one in (matrix, weighed)
+            average_precision_score(wrong, -quality(labels, one)) for one in (matrix, weighed)
         ]
         lines.append(f"| digits, {way} | {figures[0]:.3f} | {figures[1]:.3f} |")
     return "\n".join(lines)
@@ -535,7 +546,7 @@ def detail_table(cases: Sequence[Case], embeddings: NDArray[np.float32] | None) 
 
 def pooled_quality(case: Case, sources: Sequence[Evidence]) -> NDArray[np.float64]:
     """Score several sources as labelfix does by default."""
-    return head_to_head(case.labels, combine(case.labels, sources).pred_probs)
+    return quality(case.labels, combine(case.labels, sources).pred_probs)
 
 
 def describe(case: Case, quality: NDArray[np.float64], draws: int = 200) -> str:
@@ -576,9 +587,11 @@ def selection_table(cases: Sequence[Case]) -> str:
     families = list(dict.fromkeys(case.family for case in full))
     rules: dict[str, Any] = {name: rule() for name, rule in SELECTION_RULES.items()}
     rules |= {
-        f"another class {ratio} times as likely": OtherLikelier(ratio) for ratio in (1.25, 2, 3, 9)
+        f"ratio {ratio}, head to head alone": OtherLikelier(ratio, confusions=0, all_others=0)
+        for ratio in (1, 1.5, 3)
     }
-    rules["**another class 1.5 times as likely**"] = OtherLikelier(1.5)
+    rules |= {f"ratio {ratio}": OtherLikelier(ratio) for ratio in (0.5, 0.6, 0.9, 1, 1.5, 3)}
+    rules["**ratio 0.75**"] = OtherLikelier(0.75)
     values: dict[str, list[float]] = {name: [] for name in rules}
     for case in full:
         counts = count_confident(case.labels, case.pred_probs)
@@ -628,13 +641,14 @@ confident learning from the same probabilities. They are few; see the intervals 
 
 Average precision, mean over the cases of a column. The last column divides by the best score of
 each case before it averages, so that easy and hard sets count alike. The last row is what a person
-would have got who chose on the other columns only.
+would have got who chose on the other columns only. "Head to head alone" is without `confusions` and
+`all_others`; rows that name one parameter of `labelfix.score.HeadToHead` have the default's others.
 
 {tables["scores"]}
 
 ## Several models: how to combine them
 
-CIFAR-10N, average precision; `head to head` after each way to combine. Weights are the exponents
+CIFAR-10N, average precision; the default score after each way to combine. Weights are the exponents
 that the pool found from the given labels, in the order of the models.
 
 {tables["ensembles"]}
@@ -658,7 +672,8 @@ With the middle 95 % of 200 bootstrap draws over the items.
 
 ## What to flag
 
-F1 of the flagged set against all errors, from one matrix; columns as above.
+F1 of the flagged set against all errors, from one matrix; columns as above. `ratio` is that of
+`labelfix.score.OtherLikelier`: how many times as likely as the given class another must be.
 
 {tables["selection"]}
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from labelfix.score.calibration import ErrorProbability, Signs, recalibrate, sigmoid
-from labelfix.score.combine import combine, rivals
+from labelfix.score.combine import combine, rivals, rivals_by_confusions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +35,8 @@ class Judged:
         """Combine the evidence as labelfix does."""
         pooled = combine(case.labels, case.evidence()).pred_probs
         endless = replace(ErrorProbability(), least_sure=-np.inf)
-        return cls(case, endless.signs(rivals(case.labels, pooled)))
+        found = rivals_by_confusions(case.labels, pooled)
+        return cls(case, endless.signs(found, rivals(case.labels, pooled)))
 
     def design(self) -> NDArray[np.float64]:
         """Columns of the line, shape (n, 5)."""

@@ -22,7 +22,7 @@ from labelfix.score.calibration import (
     recalibrate,
     sigmoid,
 )
-from labelfix.score.combine import rivals
+from labelfix.score.combine import rivals, rivals_by_confusions
 from labelfix.score.quality import self_confidence
 
 if TYPE_CHECKING:
@@ -52,16 +52,17 @@ def test_it_is_a_probability_and_the_quality_is_the_rest(
     draw = np.random.default_rng(seed)
     labels = draw.integers(k, size=n)
     probabilities = draw.dirichlet(np.full(k, 10.0**exponent), n)
-    chance = ErrorProbability().of(rivals(labels, probabilities))
+    found = rivals_by_confusions(labels, probabilities)
+    chance = ErrorProbability().of(found, rivals(labels, probabilities))
     assert ((chance >= 0) & (chance <= 1)).all()
     np.testing.assert_allclose(ErrorProbability().score(labels, probabilities), 1 - chance)
 
 
 def test_it_falls_as_the_given_label_gets_likelier() -> None:
     labels, probabilities, _ = labelled(500, 0.1, 3.0)
-    only_sums = ErrorProbability(all_others=1)
+    only_sums = ErrorProbability(all_others=1, confusions=0)
     order = np.argsort(self_confidence(labels, probabilities))
-    chance = only_sums.of(rivals(labels, probabilities))[order]
+    chance = 1 - only_sums.score(labels, probabilities)[order]
     assert (np.diff(chance) <= 1e-12).all()
     assert chance[0] > 0.5 > chance[-1]
 
@@ -73,11 +74,9 @@ def test_contradictions_of_sure_items_are_believed_and_those_of_unsure_ones_are_
     of_sure, of_unsure = (np.zeros(n, dtype=np.int64) for _ in range(2))
     of_sure[:100:2] = 1
     of_unsure[500:600:2] = 1
-    watched = np.array([[0.2, 0.8]])
+    watched, alone = np.array([[0.2, 0.8]]), ErrorProbability(confusions=0)
     chances = [
-        ErrorProbability().of(
-            rivals(np.append(labels, 0), np.concatenate([probabilities, watched]))
-        )[-1]
+        1 - alone.score(np.append(labels, 0), np.concatenate([probabilities, watched]))[-1]
         for labels in (of_sure, of_unsure)
     ]
     assert chances[0] > chances[1] + 0.1
@@ -89,7 +88,7 @@ def test_where_the_model_is_good_the_number_of_errors_is_about_right(
     rate: float, strength: float
 ) -> None:
     labels, probabilities, wrong = labelled(4000, rate, strength)
-    expected = ErrorProbability().of(rivals(labels, probabilities)).sum()
+    expected = (1 - ErrorProbability().score(labels, probabilities)).sum()
     assert 0.5 < expected / wrong.sum() < 2
 
 
@@ -111,7 +110,7 @@ def test_one_item_will_do() -> None:
 def test_settings_out_of_range_are_all_told() -> None:
     with pytest.raises(InputError) as caught:
         ErrorProbability(surest=0, all_others=2, slack=-1)
-    assert [one.where for one in caught.value.problems] == ["surest", "all_others", "slack"]
+    assert [one.where for one in caught.value.problems] == ["slack", "all_others", "surest"]
 
 
 def test_find_gives_it_whatever_ranks_and_ranks_by_it_if_asked() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from labelfix.find.clean import check_clean, corrected_by
 from labelfix.schema import CLASS_ISSUES, CLASS_KINDS, Dataset, Predictions, check
 from labelfix.score.calibration import ErrorProbability
 from labelfix.score.combine import (
+    CONFUSIONS,
     Combined,
     Evidence,
     HeadToHead,
@@ -20,9 +22,9 @@ from labelfix.score.combine import (
     OtherLikelier,
     Rivals,
     combine,
-    rivals,
+    rivals_by_confusions,
 )
-from labelfix.score.confident import ConfidentCounts, count_confident
+from labelfix.score.confident import count_confident
 from labelfix.score.evidence import evidence_sentences
 from labelfix.score.inputs import check_labels_and_pred_probs
 from labelfix.score.kinds import kind_scores, likeliest_kind
@@ -172,18 +174,27 @@ def assess(
         check_clean(clean, case.item_id, case.class_names)
     neighbors = _all_neighbors(case.models, weighing, progress)
     combined = _combine(case, neighbors, weighing)
-    found = rivals(case.labels, combined.pred_probs)
+    by_confusions = cache(partial(rivals_by_confusions, case.labels, combined.pred_probs))
+    confusions = getattr(scorer, "confusions", CONFUSIONS)
+    found = by_confusions(confusions)
     counts = count_confident(case.labels, combined.pred_probs)
-    probability = scorer if isinstance(scorer, ErrorProbability) else ErrorProbability()
-    chance = probability.of(found)
+    probability = (
+        scorer if isinstance(scorer, ErrorProbability) else ErrorProbability(confusions=confusions)
+    )
+    chance = probability.of(found, by_confusions(0.0))
     if clean is not None:
         given = pl.Series(case.class_names).gather(case.labels)
         chance = corrected_by(clean, chance, case.item_id, given)
     if scorer is probability:
         quality = 1 - chance
+    elif isinstance(scorer, HeadToHead):
+        quality = scorer.of(found)
     else:
-        quality = _quality(case.labels, combined.pred_probs, scorer, engine, found)
-    flagged = _flagged(counts, rule, engine)
+        quality = _quality(case.labels, combined.pred_probs, scorer, engine)
+    if isinstance(rule, OtherLikelier):
+        flagged = rule.of(by_confusions(rule.confusions))
+    else:
+        flagged = _scorers(engine).select_issues(case.labels, combined.pred_probs, rule)
     near = neighbors[0] if neighbors else None
     far = None if near is None else isolation(near)
     kinds = kind_scores(case.labels, combined.pred_probs, far)
@@ -375,25 +386,10 @@ def _scorers(engine: Engine) -> Any:  # a module has no narrower type
 
 
 def _quality(
-    labels: NDArray[np.int64],
-    pred_probs: NDArray[Any],
-    scorer: QualityScore,
-    engine: Engine,
-    found: Rivals,
+    labels: NDArray[np.int64], pred_probs: NDArray[Any], scorer: QualityScore, engine: Engine
 ) -> NDArray[np.float64]:
-    if isinstance(scorer, HeadToHead):
-        return found.quality(scorer.slack)
     quality: NDArray[Any] = _scorers(engine).label_quality(labels, pred_probs, scorer)
     return quality.astype(np.float64)
-
-
-def _flagged(counts: ConfidentCounts, rule: SelectionRule, engine: Engine) -> NDArray[np.bool_]:
-    if isinstance(rule, OtherLikelier):
-        return rule.select(counts)
-    flagged: NDArray[np.bool_] = _scorers(engine).select_issues(
-        counts.labels, counts.pred_probs, rule
-    )
-    return flagged
 
 
 def _table(

@@ -12,7 +12,14 @@ import numpy as np
 
 from labelfix.errors import InputError, Problem
 from labelfix.score.calibration_fit import COEFFICIENTS
-from labelfix.score.combine import rivals
+from labelfix.score.combine import (
+    ALL_OTHERS,
+    CONFUSIONS,
+    SLACK,
+    problems_of_rivalry,
+    rivals,
+    rivals_by_confusions,
+)
 from labelfix.score.inputs import as_arrays
 
 if TYPE_CHECKING:
@@ -45,9 +52,8 @@ class ErrorProbability:
 
     with three numbers that mean the same in every set:
 
-    z: the log odds of the other classes against the given one, in [-3, 3]: of three quarters of the
-    likeliest other one's probability and a quarter of that of all others together, so that a rival
-    counts most, and the lack of any likely class too. Items are ranked by it.
+    z: the log odds of the other classes against the given one, in [-3, 3], as `HeadToHead` has
+    them, so that items are ranked as by it.
 
     B: how many labels the model contradicts, as log odds of their share of all labels. What it
     contradicts is an error of the label or one of the model's own.
@@ -70,11 +76,8 @@ class ErrorProbability:
         A is not taken to be lower than this, the lowest that was seen in the fit.
     surest
         Share of the items that the model is surest of, in (0, 1]: by their highest probability.
-    all_others
-        How much all other classes together count, in [0, 1]; the likeliest of them counts the
-        rest. With 0 items are ranked as by `head_to_head`, with 1 as by self-confidence.
-    slack
-        As in `head_to_head`.
+    slack, confusions, all_others
+        As in `HeadToHead`, which ranks items alike; slack above 0.
     """
 
     name: ClassVar[str] = "error_probability"
@@ -85,20 +88,16 @@ class ErrorProbability:
     odds_sure: float = COEFFICIENTS["odds_sure"]
     least_sure: float = COEFFICIENTS["least_sure"]
     surest: float = 0.1
-    all_others: float = 0.25
-    slack: float = 0.05
+    slack: float = SLACK
+    confusions: float = CONFUSIONS
+    all_others: float = ALL_OTHERS
 
     def __post_init__(self) -> None:
-        rules = [
-            ("surest", 0 < self.surest <= 1, "a share above 0, at most 1"),
-            ("all_others", 0 <= self.all_others <= 1, "in [0, 1]"),
-            ("slack", self.slack > 0, "a number above 0"),
-        ]
-        problems = [
-            Problem(name, str(getattr(self, name)), expected)
-            for name, holds, expected in rules
-            if not holds
-        ]
+        problems = problems_of_rivalry(self.slack, self.confusions, self.all_others)
+        if self.slack == 0:
+            problems.append(Problem("slack", "0", "a number above 0"))
+        if not 0 < self.surest <= 1:
+            problems.append(Problem("surest", str(self.surest), "a share above 0, at most 1"))
         if problems:
             raise InputError(problems)
 
@@ -116,11 +115,21 @@ class ErrorProbability:
         (49, True)
         """
         given, matrix, _ = as_arrays(labels, pred_probs)
-        return 1 - self.of(rivals(given.astype(np.int64, copy=False), matrix, blocks))
+        codes = given.astype(np.int64, copy=False)
+        found = rivals_by_confusions(codes, matrix, self.confusions, blocks)
+        return 1 - self.of(found, rivals(codes, matrix, blocks))
 
-    def of(self, found: Rivals) -> NDArray[np.float64]:
-        """Probability that each label is wrong, shape (n,), in [0, 1]."""
-        return self.of_signs(self.signs(found))
+    def of(self, found: Rivals, alone: Rivals) -> NDArray[np.float64]:
+        """Probability that each label is wrong, shape (n,), in [0, 1].
+
+        Parameters
+        ----------
+        found
+            By these `confusions`.
+        alone
+            By none.
+        """
+        return self.of_signs(self.signs(found, alone))
 
     def of_signs(self, signs: Signs) -> NDArray[np.float64]:
         """As `of`, from what was measured."""
@@ -128,12 +137,11 @@ class ErrorProbability:
         slope = max(0.0, self.odds + self.odds_sure * signs.sure)
         return sigmoid(line + slope * signs.odds)
 
-    def signs(self, found: Rivals) -> Signs:
-        """Measure z, B and A. Shares are counted with half an item of either sort added."""
-        given = found.given.astype(np.float64)
-        other = found.rival_prob.astype(np.float64)
-        against_it = (1 - self.all_others) * other + self.all_others * (1 - given)
-        odds = np.log(against_it + self.slack) - np.log(given + self.slack)
+    def signs(self, found: Rivals, alone: Rivals) -> Signs:
+        """Measure z, and B and A without confusions; half an item of either sort is added."""
+        against_it = found.against(self.all_others)
+        odds = np.log(against_it + self.slack) - np.log(found.given + self.slack)
+        given, other = (one.astype(np.float64) for one in (alone.given, alone.rival_prob))
         contradicted = other > given
         share = _log_odds_of_share(int(np.count_nonzero(contradicted)), len(given))
         many = max(1, round(self.surest * len(given)))

@@ -12,6 +12,7 @@ import numpy as np
 
 from labelfix.errors import InputError, Problem
 from labelfix.score.blocks import Blocks, read_rows, working_dtype
+from labelfix.score.confusions import noise_matrix
 from labelfix.score.inputs import as_arrays
 
 if TYPE_CHECKING:
@@ -31,11 +32,15 @@ __all__ = [
     "combine",
     "head_to_head",
     "rivals",
+    "rivals_by_confusions",
     "weigh_duplicates",
 ]
 
 SLACK = 0.05
 """Default of `head_to_head`."""
+CONFUSIONS = 0.25
+ALL_OTHERS = 0.25
+"""Defaults of `HeadToHead`, `OtherLikelier` and `ErrorProbability`."""
 
 
 class Rivals(NamedTuple):
@@ -55,15 +60,23 @@ class Rivals(NamedTuple):
     rival: NDArray[np.int64]
     rival_prob: NDArray[Any]
 
-    def quality(self, slack: float) -> NDArray[np.float64]:
+    def against(self, all_others: float) -> NDArray[np.float64]:
+        """Probability that is set against the given class: see `HeadToHead`."""
+        rest: NDArray[np.float64] = 1 - self.given.astype(np.float64)
+        return (1 - all_others) * self.rival_prob + all_others * rest
+
+    def quality(self, slack: float, all_others: float = 0.0) -> NDArray[np.float64]:
         """`head_to_head` of each item."""
         given = self.given.astype(np.float64) + slack
-        quality: NDArray[np.float64] = given / (given + self.rival_prob + slack)
+        quality: NDArray[np.float64] = given / (given + self.against(all_others) + slack)
         return quality
 
 
 def rivals(
-    labels: NDArray[np.int64], pred_probs: NDArray[Any], blocks: Blocks | None = None
+    labels: NDArray[np.int64],
+    pred_probs: NDArray[Any],
+    blocks: Blocks | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> Rivals:
     """Find the likeliest class other than the given one, in one pass.
 
@@ -75,6 +88,9 @@ def rivals(
         Shape (n, K), K at least 2, rows sum to one.
     blocks
         How to cut up the rows.
+    weights
+        Shape (K, K), above 0: what the probability of each class (row) is multiplied by where that
+        class is given (column), before rows are made to sum to one again. None: nothing.
 
     Examples
     --------
@@ -84,10 +100,14 @@ def rivals(
     n, n_classes = pred_probs.shape
     dtype = working_dtype(pred_probs)
     found = Rivals(np.empty(n, dtype), np.empty(n, dtype=np.int64), np.empty(n, dtype))
+    by_given = None if weights is None else np.ascontiguousarray(weights.T, dtype)
 
     def task(start: int, stop: int) -> None:
         rows, own = np.arange(stop - start), labels[start:stop]
         block = np.array(read_rows(pred_probs, start, stop))
+        if by_given is not None:
+            block *= by_given[own]
+            block /= block.sum(axis=1, keepdims=True)
         found.given[start:stop] = block[rows, own]
         block[rows, own] = -1
         best = block.argmax(axis=1)
@@ -97,6 +117,39 @@ def rivals(
     blocks = blocks or Blocks()
     blocks.run(task, blocks.spans(n, row_bytes=n_classes * dtype.itemsize))
     return found
+
+
+def rivals_by_confusions(
+    labels: NDArray[np.int64],
+    pred_probs: NDArray[Any],
+    confusions: float = CONFUSIONS,
+    blocks: Blocks | None = None,
+) -> Rivals:
+    """Find `rivals` where classes count more that are often given the label at hand.
+
+    p[k] is multiplied by how often class k is given that label (`noise_matrix`), to a power.
+
+    Parameters
+    ----------
+    labels, pred_probs, blocks
+        As for `rivals`.
+    confusions
+        The power, at least 0. With 0 all labels are taken to be as likely for each class; 1 would
+        be Bayes' rule for a model that has not seen the labels, but it learned from them.
+
+    Examples
+    --------
+    >>> labels = np.array([0] * 80 + [1] * 120 + [2] * 100)  # 20 of class 0 are called 1
+    >>> pred_probs = np.repeat(0.1 + 0.7 * np.eye(3), 100, axis=0)
+    >>> doubtful = np.append(pred_probs, [[0.29, 0.4, 0.31]], axis=0)
+    >>> rivals_by_confusions(np.append(labels, 1), doubtful).rival[-1]
+    np.int64(0)
+    """
+    if confusions == 0:
+        return rivals(labels, pred_probs, blocks)
+    return rivals(
+        labels, pred_probs, blocks, noise_matrix(labels, pred_probs, blocks) ** confusions
+    )
 
 
 def head_to_head(
@@ -134,18 +187,43 @@ def head_to_head(
     return rivals(labels, pred_probs, blocks).quality(slack)
 
 
+def problems_of_rivalry(slack: float, confusions: float, all_others: float) -> list[Problem]:
+    """List parameters of `HeadToHead` that mean nothing."""
+    rules = [
+        ("slack", slack, 0 <= slack < np.inf, "a number of 0 or more"),
+        ("confusions", confusions, 0 <= confusions < np.inf, "a number of 0 or more"),
+        ("all_others", all_others, 0 <= all_others <= 1, "in [0, 1]"),
+    ]
+    return [
+        Problem(name, str(value), expected) for name, value, holds, expected in rules if not holds
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class HeadToHead:
-    """The quality of `head_to_head`. The default score of `find_issues`.
+    """`head_to_head`, knowing which classes are confused. The default score of `find_issues`.
 
     Parameters
     ----------
     slack
         See `head_to_head`.
+    confusions
+        See `rivals_by_confusions`, which finds the likeliest other class.
+    all_others
+        How much all other classes together count, in [0, 1]; the likeliest of them counts the
+        rest. Images that show none of the classes have no likely rival, but the given one is
+        unlikely too.
     """
 
     name: ClassVar[str] = "head_to_head"
     slack: float = SLACK
+    confusions: float = CONFUSIONS
+    all_others: float = ALL_OTHERS
+
+    def __post_init__(self) -> None:
+        problems = problems_of_rivalry(self.slack, self.confusions, self.all_others)
+        if problems:
+            raise InputError(problems)
 
     def score(
         self, labels: ArrayLike, pred_probs: ArrayLike, blocks: Blocks | None = None
@@ -153,35 +231,53 @@ class HeadToHead:
         """Quality of each label, shape (n,), in [0, 1], low = suspicious."""
         given, matrix, _ = as_arrays(labels, pred_probs)
         codes = given.astype(np.int64, copy=False)
-        return head_to_head(codes, matrix, self.slack, blocks=blocks)
+        return self.of(rivals_by_confusions(codes, matrix, self.confusions, blocks))
+
+    def of(self, found: Rivals) -> NDArray[np.float64]:
+        """As `score`, from what was found by these `confusions`."""
+        return found.quality(self.slack, self.all_others)
 
 
 @dataclass(frozen=True, slots=True)
 class OtherLikelier:
     """Select the items for which another class is at least `ratio` times as likely as the given.
 
-    That is `head_to_head` of 1 / (1 + ratio) or less. The default rule of `find_issues`.
+    That is a quality by `HeadToHead` of 1 / (1 + ratio) or less. The default rule of `find_issues`.
 
     Parameters
     ----------
     ratio
-        1 selects whatever the model contradicts.
-    slack
-        See `head_to_head`.
+        The given class counts about twice by the `confusions`, as most labels are right: .75 asks
+        that the model says another class is some 1.5 times as likely. With `confusions` of 0, 1
+        selects whatever the model contradicts.
+    slack, confusions, all_others
+        See `HeadToHead`.
     """
 
     name: ClassVar[str] = "other_likelier"
-    ratio: float = 1.5
+    ratio: float = 0.75
     slack: float = SLACK
+    confusions: float = CONFUSIONS
+    all_others: float = ALL_OTHERS
 
     def __post_init__(self) -> None:
+        problems = problems_of_rivalry(self.slack, self.confusions, self.all_others)
         if not self.ratio > 0:
-            raise InputError(Problem("ratio", str(self.ratio), "a number above 0"))
+            problems.append(Problem("ratio", str(self.ratio), "a number above 0"))
+        if problems:
+            raise InputError(problems)
 
     def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
         """Mask of the selected items, shape (n,)."""
-        found = rivals(counts.labels, counts.pred_probs, counts.blocks)
-        selected: NDArray[np.bool_] = found.quality(self.slack) <= 1 / (1 + self.ratio)
+        found = rivals_by_confusions(
+            counts.labels, counts.pred_probs, self.confusions, counts.blocks
+        )
+        return self.of(found)
+
+    def of(self, found: Rivals) -> NDArray[np.bool_]:
+        """As `select`, from what was found by these `confusions`."""
+        quality = found.quality(self.slack, self.all_others)
+        selected: NDArray[np.bool_] = quality <= 1 / (1 + self.ratio)
         return selected
 
 
