@@ -97,6 +97,15 @@ def test_columns_of_given_probabilities_can_be_named(arrays: list[str], tmp_path
     assert open_run(tmp_path / "run").info.dataset.class_names == ("ant", "bee", "cat")
 
 
+def test_a_clean_label_that_was_cut_off_is_told_and_not_taken_for_none(
+    arrays: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clean.csv").write_text("item_id,label\n0,1\n1\n2,0,9\n3,\n")
+    assert main([*arrays, "--clean-labels", str(tmp_path / "clean.csv")]) == 2
+    told = capsys.readouterr().err
+    assert [f"clean.csv:{line}:" in told for line in (2, 3, 4, 5)] == [False, True, True, False]
+
+
 @pytest.mark.parametrize(
     "args",
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from labelfix.errors import LabelfixWarning
+from labelfix.errors import InputError, LabelfixWarning, Problem
 from labelfix.run.outcome import Outcome, describe, model_record
 from labelfix.run.record import Findings
 
@@ -122,8 +122,6 @@ def _with_dynamics(
 
 
 def _refuse_choices_of_boxes(options: FindOptions) -> None:
-    from labelfix.errors import InputError, Problem
-
     chosen = {
         "--predictions": options.predictions,
         "--class-map": options.class_map,
@@ -160,14 +158,23 @@ def _assess(
 
 
 def _clean(options: FindOptions) -> pl.DataFrame | None:
-    """Read the right labels that are known."""
+    """Read the right labels that are known.
+
+    Raises
+    ------
+    InputError
+        If it is no table, or naming the rows that do not fit its header.
+    """
     if options.clean_labels is None:
         return None
     from pathlib import Path
 
     from labelfix.formats.tablefile import open_table
 
-    return open_table(Path(options.clean_labels)).table
+    file = open_table(Path(options.clean_labels))
+    if file.bad:  # a label that is not there would say that no class fits
+        raise InputError(file.bad.values())
+    return file.table
 
 
 def _mean(predictions: list[Predictions]) -> NDArray[Any]:
