@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from labelfix.score.calibration import ErrorProbability, Signs, recalibrate, sigmoid
-from labelfix.score.combine import combine, rivals, rivals_by_confusions
+from labelfix.score.calibration import ErrorProbability, Signs, hand_out, recalibrate, sigmoid
+from labelfix.score.combine import HeadToHead, combine, rivals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,14 +29,15 @@ class Judged:
 
     case: Case
     signs: Signs
+    quality: NDArray[np.float64]
 
     @classmethod
     def of(cls, case: Case) -> Judged:
         """Combine the evidence as labelfix does."""
         pooled = combine(case.labels, case.evidence()).pred_probs
         endless = replace(ErrorProbability(), least_sure=-np.inf)
-        found = rivals_by_confusions(case.labels, pooled)
-        return cls(case, endless.signs(found, rivals(case.labels, pooled)))
+        signs = endless.signs(rivals(case.labels, pooled))
+        return cls(case, signs, HeadToHead().score(case.labels, pooled))
 
     def design(self) -> NDArray[np.float64]:
         """Columns of the line, shape (n, 5)."""
@@ -47,7 +48,7 @@ class Judged:
     def p_error(self, found: ErrorProbability) -> NDArray[np.float64]:
         """Give the error probability of each label."""
         signs = self.signs._replace(sure=max(self.signs.sure, found.least_sure))
-        return found.of_signs(signs)
+        return hand_out(found.of_signs(signs), self.quality)
 
 
 def fit(cases: Sequence[Judged]) -> ErrorProbability:

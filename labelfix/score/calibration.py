@@ -53,7 +53,7 @@ class ErrorProbability:
     with three numbers that mean the same in every set:
 
     z: the log odds of the other classes against the given one, in [-3, 3], as `HeadToHead` has
-    them, so that items are ranked as by it.
+    them without confusions.
 
     B: how many labels the model contradicts, as log odds of their share of all labels. What it
     contradicts is an error of the label or one of the model's own.
@@ -62,6 +62,10 @@ class ErrorProbability:
     errs where it is unsure, but labels are wrong on easy items too. If the surest tenth is
     contradicted hardly ever (A far below 0), contradictions are mostly the model's own errors; if
     as often as all items (A near 0), mostly wrong labels.
+
+    Which label gets which of these probabilities is decided by `HeadToHead`: the highest goes to
+    the lowest quality. So the order is the better one, that counts confusions, and what is said of
+    the set as a whole stays as it was fitted.
 
     The five coefficients were fitted on sets with known errors; the defaults are
     `labelfix.score.calibration_fit`. Of evidence that is missing (neighbours, training, more
@@ -125,11 +129,12 @@ class ErrorProbability:
         Parameters
         ----------
         found
-            By these `confusions`.
+            By these `confusions`: the order.
         alone
-            By none.
+            By none: how many labels get which probability.
         """
-        return self.of_signs(self.signs(found, alone))
+        quality = found.quality(self.slack, self.all_others)
+        return hand_out(self.of_signs(self.signs(alone)), quality)
 
     def of_signs(self, signs: Signs) -> NDArray[np.float64]:
         """As `of`, from what was measured."""
@@ -137,17 +142,31 @@ class ErrorProbability:
         slope = max(0.0, self.odds + self.odds_sure * signs.sure)
         return sigmoid(line + slope * signs.odds)
 
-    def signs(self, found: Rivals, alone: Rivals) -> Signs:
-        """Measure z, and B and A without confusions; half an item of either sort is added."""
-        against_it = found.against(self.all_others)
-        odds = np.log(against_it + self.slack) - np.log(found.given + self.slack)
-        given, other = (one.astype(np.float64) for one in (alone.given, alone.rival_prob))
+    def signs(self, found: Rivals) -> Signs:
+        """Measure z, B and A. Shares are counted with half an item of either sort added."""
+        given = found.given.astype(np.float64)
+        other = found.rival_prob.astype(np.float64)
+        odds = np.log(found.against(self.all_others) + self.slack) - np.log(given + self.slack)
         contradicted = other > given
         share = _log_odds_of_share(int(np.count_nonzero(contradicted)), len(given))
         many = max(1, round(self.surest * len(given)))
         among = _contradicted_among(many, np.maximum(given, other), contradicted)
         sure = _log_odds_of_share(among, many) - share
         return Signs(odds, share, max(sure, self.least_sure))
+
+
+def hand_out(probability: NDArray[np.float64], quality: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the highest probability to the lowest quality and so on; equal ones get their mean.
+
+    Examples
+    --------
+    >>> hand_out(np.array([0.1, 0.9, 0.4]), np.array([0.2, 0.8, 0.8]))
+    array([0.9 , 0.25, 0.25])
+    """
+    _, group, sizes = np.unique(quality, return_inverse=True, return_counts=True)
+    falling = np.sort(probability)[::-1]
+    sums = np.add.reduceat(falling, np.concatenate([[0], np.cumsum(sizes)[:-1]]))
+    return np.asarray((sums / sizes)[group])
 
 
 class Signs(NamedTuple):

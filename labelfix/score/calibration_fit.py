@@ -1,11 +1,11 @@
 """Coefficients of `ErrorProbability`, written by `benchmarks/power.py --fit`."""
 
 COEFFICIENTS = {
-    "intercept": -0.75,
-    "odds": 2.174,
-    "contradicted": -0.486,
-    "sure": 0.748,
-    "odds_sure": 0.352,
+    "intercept": -2.729,
+    "odds": 2.378,
+    "contradicted": -0.459,
+    "sure": 0.388,
+    "odds_sure": 0.379,
     "least_sure": -5.674,
 }
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from labelfix.errors import LabelfixWarning
-from labelfix.score.boxes.clues import CLUES, MISSING, START
+from labelfix.score.boxes.clues import CLUES, MISSING, PULL, START
 from labelfix.score.boxes.company import carelessness_of
 from labelfix.score.boxes.evidence import Confidence, Evidence, Scene, best_of_groups
 from labelfix.score.boxes.matching import Boxes, overlaps
@@ -397,13 +397,15 @@ def _learn(kind: str, planted: Clues, given: Clues, ridge: float) -> Weights:
     X1, X0 = (
         np.column_stack([np.asarray(clues[n], float) for n in names]) for clues in (planted, given)
     )
-    start = np.array([START[kind].get(name, 0.0) for name in names])
+    start, pull = (
+        np.array([weights[kind].get(name, 0.0) for name in names]) for weights in (START, PULL)
+    )
     if len(X0) >= ENOUGH > len(X1) and kind in NEED_ROOM:
         return Weights(UNHEARD_OF, {}, 0)
     if min(len(X0), len(X1)) < ENOUGH:
         centre = float((X0 @ start).mean()) if len(X0) else 0.0
         return Weights(-centre, dict(zip(names, start.tolist(), strict=True)), 0)
-    intercept, weights = _logistic(X1, X0, start, ridge / len(X1))
+    intercept, weights = _logistic(X1, X0, pull, ridge / len(X1))
     return Weights(
         round(intercept, DIGITS),
         {name: round(weight, DIGITS) for name, weight in zip(names, weights.tolist(), strict=True)},

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from labelfix.score.boxes.evidence import Evidence, Fit, Proposals
 
-__all__ = ["CLUES", "MISSING", "START", "Clues"]
+__all__ = ["CLUES", "MISSING", "PULL", "START", "Clues"]
 
 Clues = Mapping[str, Any]
 """Named columns, shape (n,) each."""
@@ -21,7 +21,7 @@ COVERED = 1e-3
 """What counts as free of a prediction that a given box covers: keeps the logarithm finite."""
 
 START: Mapping[str, Mapping[str, float]] = {
-    "missing": {"confidence": 1.0, "free": 1.0},
+    "missing": {"confidence": 1.0, "overlap": -5.0},
     "spurious": {"support": -1.0},
     "wrong_class": {"other": 1.0, "same": -1.0},
     "bad_location": {"overlap above 0.6": -5.0},
@@ -29,7 +29,10 @@ START: Mapping[str, Mapping[str, float]] = {
     "merged": {"second": 1.0},
     "split": {"whole": 1.0},
 }
-"""Where the weights start, and stay where there is nothing to learn from."""
+"""The weights where there is nothing to learn from."""
+PULL: Mapping[str, Mapping[str, float]] = {**START, "missing": {"confidence": 1.0, "free": 1.0}}
+"""Where learnt weights are pulled to, the more the less there is to learn from: for missing boxes
+to the product of confidence and what is free, which needs a scale that only learning gives."""
 
 
 def missing(proposals: Proposals, floor: float) -> Clues:
