@@ -52,8 +52,9 @@ def describe(strategies: Mapping[str, Any]) -> dict[str, Strategy]:
     Examples
     --------
     >>> from labelfix.score.combine import HeadToHead
-    >>> describe({"score": HeadToHead(slack=0.5)})
-    {'score': Strategy(name='head_to_head', parameters={'slack': 0.5})}
+    >>> score = describe({"score": HeadToHead(slack=0.5)})["score"]
+    >>> score.name, score.parameters
+    ('head_to_head', {'slack': 0.5, 'confusions': 0.25, 'all_others': 0.25})
     """
     return {
         role: Strategy(
