@@ -182,6 +182,17 @@ def test_columns_that_seem_to_stand_for_other_classes_are_warned_of(
     assert find(named, tmp_path / "named").info.findings.flagged == 0
 
 
+def test_columns_of_a_weak_model_with_many_classes_are_not_doubted(
+    arrays: FindOptions, tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(100), draw.integers(0, 100, 50)])
+    said = np.where(draw.random(150) < 0.2, labels, draw.integers(0, 100, 150))
+    np.save(tmp_path / "labels.npy", labels)
+    np.save(tmp_path / "probs.npy", np.eye(100)[said] * 0.5 + 0.005)
+    assert find(arrays, tmp_path / "run").info.warnings == ()
+
+
 def test_what_was_skipped_is_kept(tmp_path: Path) -> None:
     path = write_table(tmp_path / "table.csv")
     with path.open("a") as file:
