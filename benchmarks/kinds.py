@@ -21,7 +21,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from labelfix.schema import CLASS_KINDS
-from labelfix.score.combine import head_to_head, rivals
+from labelfix.score.combine import HeadToHead, head_to_head, rivals
 from labelfix.score.kinds import kind_scores, likeliest_kind
 
 if TYPE_CHECKING:
@@ -161,8 +161,9 @@ def error_table(images: Images, shares: NDArray[np.float32]) -> str:
         "share of the given class": found.given,
         "margin of the given class": found.given - found.rival_prob,
         "head to head, no slack": found.quality(0),
-        "**head to head (labelfix's default)**": head_to_head(images.labels, shares),
-        "**the same, votes weighted by agreement with the labels**": head_to_head(
+        "head to head alone": head_to_head(images.labels, shares),
+        "**labelfix's default**": HeadToHead().score(images.labels, shares),
+        "**the same, votes weighted by agreement with the labels**": HeadToHead().score(
             images.labels, weighted
         ),
         "*boosted trees, fitted to ReaL*": -cross_fitted_error(images, shares),

@@ -587,11 +587,9 @@ def selection_table(cases: Sequence[Case]) -> str:
     families = list(dict.fromkeys(case.family for case in full))
     rules: dict[str, Any] = {name: rule() for name, rule in SELECTION_RULES.items()}
     rules |= {
-        f"ratio {ratio}, head to head alone": OtherLikelier(ratio, confusions=0, all_others=0)
-        for ratio in (1, 1.5, 3)
+        f"another class {ratio} times as likely": OtherLikelier(ratio) for ratio in (1.25, 2, 3, 9)
     }
-    rules |= {f"ratio {ratio}": OtherLikelier(ratio) for ratio in (0.5, 0.6, 0.9, 1, 1.5, 3)}
-    rules["**ratio 0.75**"] = OtherLikelier(0.75)
+    rules["**another class 1.5 times as likely**"] = OtherLikelier(1.5)
     values: dict[str, list[float]] = {name: [] for name in rules}
     for case in full:
         counts = count_confident(case.labels, case.pred_probs)
@@ -672,8 +670,7 @@ With the middle 95 % of 200 bootstrap draws over the items.
 
 ## What to flag
 
-F1 of the flagged set against all errors, from one matrix; columns as above. `ratio` is that of
-`labelfix.score.OtherLikelier`: how many times as likely as the given class another must be.
+F1 of the flagged set against all errors, from one matrix; columns as above.
 
 {tables["selection"]}
 

@@ -114,15 +114,12 @@ class TestOtherLikelier:
     def test_selects_what_another_class_beats_by_the_ratio(self) -> None:
         pred_probs = np.array([[0.6, 0.4], [0.45, 0.55], [0.25, 0.75], [0.1, 0.9]])
         counts = count_confident(np.zeros(4, dtype=int), pred_probs)
-        by_itself = OtherLikelier(1.5, confusions=0)
-        np.testing.assert_array_equal(by_itself.select(counts), [False, False, True, True])
-        by_itself = OtherLikelier(4, confusions=0)
-        np.testing.assert_array_equal(by_itself.select(counts), [False, False, False, True])
+        np.testing.assert_array_equal(OtherLikelier().select(counts), [False, False, True, True])
+        np.testing.assert_array_equal(OtherLikelier(4).select(counts), [False, False, False, True])
         np.testing.assert_array_equal(
-            OtherLikelier(3, 0, confusions=0).select(counts), [False, False, True, True]
+            OtherLikelier(3, 0).select(counts), [False, False, True, True]
         )
-        by_itself = OtherLikelier(1, confusions=0)
-        np.testing.assert_array_equal(by_itself.select(counts), [False, True, True, True])
+        np.testing.assert_array_equal(OtherLikelier(1).select(counts), [False, True, True, True])
 
     @pytest.mark.parametrize("ratio", [0, -1, float("nan")])
     def test_refuses_ratios_that_mean_nothing(self, ratio: float) -> None:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from labelfix.errors import InputError
+from labelfix.find import find_issues
 from labelfix.inject import pair_noise
 from labelfix.score.blocks import Blocks
+from labelfix.score.calibration import ErrorProbability
 from labelfix.score.combine import (
     HeadToHead,
     OtherLikelier,
@@ -108,16 +110,30 @@ def test_an_image_that_shows_no_class_is_suspicious() -> None:
     assert (rank[-2:] < beside[-2:]).all()
 
 
-def test_flagged_is_a_head_of_the_ranking() -> None:
-    _, labels, pred_probs = confused(n=500)
-    flagged = OtherLikelier().select(count_confident(labels, pred_probs))
-    quality = HeadToHead().score(labels, pred_probs)
-    assert 0 < flagged.sum() < 500
-    assert quality[flagged].max() < quality[~flagged].min()
+@pytest.mark.parametrize("K", [2, 5, 10, 100])
+def test_a_model_that_knows_nothing_flags_nothing(K: int) -> None:
+    labels = np.arange(2000) % K
+    flagged = OtherLikelier().select(count_confident(labels, np.full((2000, K), 1 / K)))
+    assert not flagged.any()
+
+
+def test_what_is_suggested_follows_the_score_that_was_asked_for() -> None:
+    _, labels, pred_probs = confused(n=400)
+    issues = find_issues(labels, pred_probs, score="self_confidence")
+    expected = rivals(labels, pred_probs).rival[issues["item_id"].cast(int).to_numpy()]
+    np.testing.assert_array_equal(issues["suggested_label"].cast(int).to_numpy(), expected)
+
+
+@pytest.mark.parametrize("scorer", [HeadToHead(), ErrorProbability()])
+def test_one_row_that_is_no_probability_is_named_and_spoils_no_others(scorer: Any) -> None:
+    _, labels, pred_probs = confused(n=100)
+    pred_probs[7, 2] = np.nan
+    with pytest.raises(InputError, match="7"):
+        scorer.score(labels, pred_probs)
 
 
 def test_parameters_that_mean_nothing_are_all_told() -> None:
     with pytest.raises(InputError) as caught:
-        OtherLikelier(0, slack=-1, confusions=np.nan, all_others=2)
+        HeadToHead(slack=-1, confusions=np.nan, all_others=2)
     found = [one.where for one in caught.value.problems]
-    assert found == ["slack", "confusions", "all_others", "ratio"]
+    assert found == ["slack", "confusions", "all_others"]

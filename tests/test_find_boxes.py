@@ -381,7 +381,7 @@ def test_class_labels_have_their_strategies_in_the_record(tmp_path: Path) -> Non
     strategies = find(options, tmp_path / "run").info.strategies
     assert strategies["score"].name == "head_to_head"
     assert strategies["select"].name == "other_likelier"
-    assert strategies["select"].parameters["ratio"] == 0.75
+    assert strategies["select"].parameters["ratio"] == 1.5
     assert "pool" in strategies["weighing"].parameters
     chosen = msgspec.structs.replace(options, score="self_confidence", select="both")
     strategies = find(chosen, tmp_path / "run").info.strategies

@@ -254,8 +254,9 @@ class TestBadInput:
 class TestChoices:
     def test_flagged_by_default_is_what_another_class_clearly_beats(self) -> None:
         issues = find_issues(*problem())
-        assert issues["flagged"].equals(issues["quality"] <= 1 / 1.75)
-        chosen = {"score": HeadToHead(0.05, 0.25, 0.25), "select": OtherLikelier(0.75)}
+        by_itself = find_issues(*problem(), score=HeadToHead(confusions=0, all_others=0))
+        assert by_itself["flagged"].equals(by_itself["quality"] <= 0.4)
+        chosen = {"score": HeadToHead(0.05, 0.25, 0.25), "select": OtherLikelier(1.5)}
         assert issues.equals(find_issues(*problem(), **chosen))  # type: ignore[arg-type] # two sorts
 
     @pytest.mark.parametrize("rule", list(SELECTION_RULES))

@@ -14,7 +14,6 @@ from labelfix.find.clean import check_clean, corrected_by
 from labelfix.schema import CLASS_ISSUES, CLASS_KINDS, Dataset, Predictions, check
 from labelfix.score.calibration import ErrorProbability
 from labelfix.score.combine import (
-    CONFUSIONS,
     Combined,
     Evidence,
     HeadToHead,
@@ -175,13 +174,10 @@ def assess(
     neighbors = _all_neighbors(case.models, weighing, progress)
     combined = _combine(case, neighbors, weighing)
     by_confusions = cache(partial(rivals_by_confusions, case.labels, combined.pred_probs))
-    confusions = getattr(scorer, "confusions", CONFUSIONS)
-    found = by_confusions(confusions)
+    found = by_confusions(getattr(scorer, "confusions", 0.0))
     counts = count_confident(case.labels, combined.pred_probs)
-    probability = (
-        scorer if isinstance(scorer, ErrorProbability) else ErrorProbability(confusions=confusions)
-    )
-    chance = probability.of(found, by_confusions(0.0))
+    probability = scorer if isinstance(scorer, ErrorProbability) else ErrorProbability()
+    chance = probability.of(by_confusions(probability.confusions), by_confusions(0.0))
     if clean is not None:
         given = pl.Series(case.class_names).gather(case.labels)
         chance = corrected_by(clean, chance, case.item_id, given)
@@ -192,7 +188,7 @@ def assess(
     else:
         quality = _quality(case.labels, combined.pred_probs, scorer, engine)
     if isinstance(rule, OtherLikelier):
-        flagged = rule.of(by_confusions(rule.confusions))
+        flagged = rule.select(counts)
     else:
         flagged = _scorers(engine).select_issues(case.labels, combined.pred_probs, rule)
     near = neighbors[0] if neighbors else None

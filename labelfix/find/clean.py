@@ -76,7 +76,8 @@ def corrected_by(
     Returns
     -------
     NDArray
-        Shape (n,), in [0, 1], in the same order as before.
+        Shape (n,), in [0, 1], in the same order as before; all the same where the sample shows
+        that they tell nothing.
 
     Examples
     --------

@@ -177,7 +177,7 @@ def _do(
     starter: int,
 ) -> tuple[int, Any]:
     """Do one job, in whatever process."""
-    _end_with(starter)
+    _end_with(starter, os.getpid())
     result = kind.check(model.fit_predict(data, job, progress), job, model.name)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,11 +186,12 @@ def _do(
     return k, result
 
 
-@functools.cache  # once in each process
-def _end_with(starter: int) -> None:
+@functools.cache  # once in each process: one that was forked has what its starter remembered
+def _end_with(starter: int, process: int) -> None:  # noqa: ARG001 # as above
     """End this process, if it is a worker, when the one that started it is gone.
 
-    loky's workers wait for theirs forever: they hold the pipes that would tell them.
+    loky's workers wait for theirs forever: they hold the pipes that would tell them. On Windows a
+    process does not learn that its starter is gone.
     """
     if os.getppid() != starter:  # no worker, or one on another machine
         return

@@ -16,9 +16,9 @@ from labelfix.score.combine import (
     ALL_OTHERS,
     CONFUSIONS,
     SLACK,
+    checked_rivals,
     problems_of_rivalry,
     rivals,
-    rivals_by_confusions,
 )
 from labelfix.score.inputs import as_arrays
 
@@ -81,7 +81,7 @@ class ErrorProbability:
     surest
         Share of the items that the model is surest of, in (0, 1]: by their highest probability.
     slack, confusions, all_others
-        As in `HeadToHead`, which ranks items alike; slack above 0.
+        As in `HeadToHead`, which with the same ones ranks items alike; slack above 0.
     """
 
     name: ClassVar[str] = "error_probability"
@@ -120,7 +120,7 @@ class ErrorProbability:
         """
         given, matrix, _ = as_arrays(labels, pred_probs)
         codes = given.astype(np.int64, copy=False)
-        found = rivals_by_confusions(codes, matrix, self.confusions, blocks)
+        found = checked_rivals(codes, matrix, self.confusions, blocks)
         return 1 - self.of(found, rivals(codes, matrix, blocks))
 
     def of(self, found: Rivals, alone: Rivals) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import numpy as np
 from labelfix.errors import InputError, Problem
 from labelfix.score.blocks import Blocks, read_rows, working_dtype
 from labelfix.score.confusions import noise_matrix
-from labelfix.score.inputs import as_arrays
+from labelfix.score.inputs import as_arrays, refuse_bad_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ SLACK = 0.05
 """Default of `head_to_head`."""
 CONFUSIONS = 0.25
 ALL_OTHERS = 0.25
-"""Defaults of `HeadToHead`, `OtherLikelier` and `ErrorProbability`."""
+"""Defaults of `HeadToHead` and `ErrorProbability`."""
 
 
 class Rivals(NamedTuple):
@@ -114,7 +114,7 @@ def rivals(
         found.rival[start:stop] = best
         found.rival_prob[start:stop] = block[rows, best]
 
-    blocks = blocks or Blocks()
+    blocks = blocks or Blocks.over(pred_probs)
     blocks.run(task, blocks.spans(n, row_bytes=n_classes * dtype.itemsize))
     return found
 
@@ -147,9 +147,8 @@ def rivals_by_confusions(
     """
     if confusions == 0:
         return rivals(labels, pred_probs, blocks)
-    return rivals(
-        labels, pred_probs, blocks, noise_matrix(labels, pred_probs, blocks) ** confusions
-    )
+    noise = noise_matrix(labels, pred_probs, blocks)
+    return rivals(labels, pred_probs, blocks, np.power(noise, confusions, out=noise))
 
 
 def head_to_head(
@@ -187,7 +186,15 @@ def head_to_head(
     return rivals(labels, pred_probs, blocks).quality(slack)
 
 
-def problems_of_rivalry(slack: float, confusions: float, all_others: float) -> list[Problem]:
+def checked_rivals(
+    labels: NDArray[np.int64], pred_probs: NDArray[Any], confusions: float, blocks: Blocks | None
+) -> Rivals:
+    """As `rivals_by_confusions`, but what is no probability is refused: one row would spoil all."""
+    refuse_bad_values(pred_probs, pred_probs)
+    return rivals_by_confusions(labels, pred_probs, confusions, blocks)
+
+
+def problems_of_rivalry(slack: float, confusions: float, all_others: float = 0.0) -> list[Problem]:
     """List parameters of `HeadToHead` that mean nothing."""
     rules = [
         ("slack", slack, 0 <= slack < np.inf, "a number of 0 or more"),
@@ -231,7 +238,7 @@ class HeadToHead:
         """Quality of each label, shape (n,), in [0, 1], low = suspicious."""
         given, matrix, _ = as_arrays(labels, pred_probs)
         codes = given.astype(np.int64, copy=False)
-        return self.of(rivals_by_confusions(codes, matrix, self.confusions, blocks))
+        return self.of(checked_rivals(codes, matrix, self.confusions, blocks))
 
     def of(self, found: Rivals) -> NDArray[np.float64]:
         """As `score`, from what was found by these `confusions`."""
@@ -242,42 +249,29 @@ class HeadToHead:
 class OtherLikelier:
     """Select the items for which another class is at least `ratio` times as likely as the given.
 
-    That is a quality by `HeadToHead` of 1 / (1 + ratio) or less. The default rule of `find_issues`.
+    That is `head_to_head` of 1 / (1 + ratio) or less, of the model alone. The default rule of
+    `find_issues`.
 
     Parameters
     ----------
     ratio
-        The given class counts about twice by the `confusions`, as most labels are right: .75 asks
-        that the model says another class is some 1.5 times as likely. With `confusions` of 0, 1
-        selects whatever the model contradicts.
-    slack, confusions, all_others
-        See `HeadToHead`.
+        1 selects whatever the model contradicts.
+    slack
+        See `head_to_head`.
     """
 
     name: ClassVar[str] = "other_likelier"
-    ratio: float = 0.75
+    ratio: float = 1.5
     slack: float = SLACK
-    confusions: float = CONFUSIONS
-    all_others: float = ALL_OTHERS
 
     def __post_init__(self) -> None:
-        problems = problems_of_rivalry(self.slack, self.confusions, self.all_others)
         if not self.ratio > 0:
-            problems.append(Problem("ratio", str(self.ratio), "a number above 0"))
-        if problems:
-            raise InputError(problems)
+            raise InputError(Problem("ratio", str(self.ratio), "a number above 0"))
 
     def select(self, counts: ConfidentCounts) -> NDArray[np.bool_]:
         """Mask of the selected items, shape (n,)."""
-        found = rivals_by_confusions(
-            counts.labels, counts.pred_probs, self.confusions, counts.blocks
-        )
-        return self.of(found)
-
-    def of(self, found: Rivals) -> NDArray[np.bool_]:
-        """As `select`, from what was found by these `confusions`."""
-        quality = found.quality(self.slack, self.all_others)
-        selected: NDArray[np.bool_] = quality <= 1 / (1 + self.ratio)
+        found = rivals(counts.labels, counts.pred_probs, counts.blocks)
+        selected: NDArray[np.bool_] = found.quality(self.slack) <= 1 / (1 + self.ratio)
         return selected
 
 

@@ -13,12 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["noise_matrix"]
 
-TRUSTED = 0.9
-"""Share of labels taken to be right to begin with; the rest are spread over all classes."""
-SAME = 10
-"""Items of each class, given as it, that are added to what is counted; and one of each pair."""
-PASSES = 2
-"""More passes change little: docs/choosing-a-score.md."""
 VALUES = 1 << 18
 """Probabilities added up at a time: always so many, whatever the blocks: sums round alike."""
 DIGITS = 9
@@ -26,7 +20,13 @@ DIGITS = 9
 
 
 def noise_matrix(
-    labels: NDArray[np.int64], pred_probs: NDArray[Any], blocks: Blocks | None = None
+    labels: NDArray[np.int64],
+    pred_probs: NDArray[Any],
+    blocks: Blocks | None = None,
+    *,
+    trusted: float = 0.9,
+    same: float = 10.0,
+    passes: int = 2,
 ) -> NDArray[np.float64]:
     """Estimate how often items of one class are given another.
 
@@ -43,6 +43,12 @@ def noise_matrix(
         Shape (n, K), rows sum to one.
     blocks
         How many threads share the work.
+    trusted
+        Share of labels taken to be right to begin with, in (0, 1); the rest are spread evenly.
+    same
+        Items of each class, given as it, that are added to what is counted; and one of each pair.
+    passes
+        How many steps.
 
     Returns
     -------
@@ -59,12 +65,15 @@ def noise_matrix(
     """
     K = pred_probs.shape[1]
     blocks = blocks or Blocks.over(pred_probs)
-    prior = 1 + SAME * np.eye(K)
-    noise = TRUSTED * np.eye(K) + (1 - TRUSTED) / K
-    for _ in range(PASSES):
-        counts = prior + _expected(labels, pred_probs, noise, blocks)
-        noise = (counts / counts.sum(axis=1, keepdims=True)).round(DIGITS)
-    return np.asarray(np.maximum(noise, 10.0**-DIGITS))
+    noise = np.full((K, K), (1 - trusted) / K)
+    noise[np.diag_indices(K)] += trusted
+    for _ in range(passes):
+        noise = _expected(labels, pred_probs, noise, blocks)
+        noise += 1
+        noise[np.diag_indices(K)] += same
+        noise /= noise.sum(axis=1, keepdims=True)
+        np.maximum(noise.round(DIGITS, out=noise), 10.0**-DIGITS, out=noise)
+    return noise
 
 
 def _expected(
