@@ -248,9 +248,9 @@ Finding the 7,836 images whose given label is not among ReaL's, by the same vote
 
 {tables["errors"]}
 
-Corrections for classes that are often confused (a posterior by the confusion matrix, thresholds,
-shares relative to the class's usual one) all did worse than the plain margin here, and are not
-offered.
+Whole corrections for classes that are often confused (a posterior by the confusion matrix,
+thresholds, shares relative to the class's usual one) all did worse than the plain margin here. The
+default takes a quarter of one (see [choosing a score](../choosing-a-score.md)).
 
 To repeat: `python benchmarks/kinds.py --write`
 """

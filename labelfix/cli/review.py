@@ -132,7 +132,7 @@ def status(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write the right labels of the audited random slice (.csv), for find.",
+            help="Write the right labels of the audited random slice to a new .csv, for find.",
             show_default=False,
         ),
     ] = None,
@@ -150,6 +150,9 @@ def status(
         queue = open_queue(open_run(run))
     found = sum_up(queue)
     if clean_labels is not None:
+        if clean_labels.exists() or not clean_labels.parent.is_dir():
+            expected = "a file that is not there yet, in a folder that is"
+            raise InputError(Problem("--clean-labels", str(clean_labels), expected))
         with replacing(clean_labels) as file:
             audited(queue).write_csv(file)
     if form is Format.table:

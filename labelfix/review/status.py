@@ -269,7 +269,8 @@ def expected_errors(queue: Queue) -> float | None:
 def clean_labels(queue: Queue) -> pl.DataFrame:
     """Give the right labels of the audit slice, as far as it was looked at: a random sample.
 
-    For `labelfix.find_issues(…, clean=…)` on the same items, with other evidence or later.
+    For `labelfix.find_issues(…, clean=…)` on the same items with other evidence, before the labels
+    are corrected: of corrected ones the sample is right, which the others are not.
 
     Returns
     -------
