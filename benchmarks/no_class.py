@@ -212,10 +212,10 @@ def page(table: str) -> str:
 
 <!-- written by benchmarks/no_class.py: run it again rather than edit this -->
 
-The default ranking sets the given class against the likeliest other one. An image that shows none
-of the classes has no such rival: its probability is spread over all of them. Ranking by all others
-together (`all_others` of `labelfix.score.HeadToHead`; 0 is the order of the
-default, 1 that of self-confidence) finds it sooner. This table says what that costs elsewhere.
+Set against the likeliest other class alone, an image that shows none of the classes has no rival:
+its probability is spread over all of them. Counting all others together (`all_others` of
+`labelfix.score.HeadToHead`: 0 is the likeliest alone, 1 all together) finds it sooner. This table
+says what that costs elsewhere. The default is 0.25.
 
 From each set classes are taken out. As many of their images as {STRANGERS:.0%} of the others stay,
 with labels of other classes, drawn from what a forest sees in them. Of the labels of digits and
@@ -230,9 +230,9 @@ values of `all_others`; differences with the middle 95 % of {DRAWS} bootstrap dr
 
 Where images of no class are among the errors, counting all others finds more: in every set with all
 evidence, and in most with a weak model alone. Where labels of one class became those of the next
-(pair), or a weak model judges, it can find less; [ranking](ranking.md) says by how much, where
-self-confidence stands for 1 and head to head for 0. So neither is right for all data, and the
-default is not changed by this.
+(pair), or a weak model judges, it can find less; [ranking](ranking.md) says by how much. So a
+quarter is the default. If many of your images may show none of the classes, in Python
+`find_issues(..., score=HeadToHead(all_others=1))` looks for them first.
 
 To repeat: `python benchmarks/no_class.py --write`
 """
