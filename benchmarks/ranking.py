@@ -1,6 +1,6 @@
 """Which ranking and which selection are the default, and the tables that decided it.
 
-    LABELFIX_DATA=../shared/data python benchmarks/ranking.py --embeddings /tmp/cifar.npy --write
+    LABELFIX_DATA=../shared/data python benchmarks/ranking.py --embeddings cifar.npy --write
 
 needs CIFAR-10N with the stored probabilities of five models, the CIFAR-10, MNIST and 20news test
 sets with their probabilities and verdicts, and scikit-learn's digits. `--embeddings` names a file

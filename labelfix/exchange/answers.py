@@ -333,7 +333,9 @@ class _Desk:
         for key, issue in proposed.items():
             region = matched.get(key)
             if region is None:
-                self.clerk.say("keep", self.item, about=issue)
+                # one that is not flagged was not drawn, so that nobody could leave it out
+                if issue.get("flagged", True) or self.clerk.has_imported(issue["issue"]):
+                    self.clerk.say("keep", self.item, about=issue)
                 continue
             action: Action = "accept" if self._as_suggested(issue, region) else "add_box"
             state = State(region.label, region.box)

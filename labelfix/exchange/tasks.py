@@ -134,18 +134,16 @@ def _task(
         row["annotation_id"]: Region(row["label"], _box(row, ""), row["annotation_id"])
         for row in given
     }
-    # what is not flagged goes out as it is given; a missing box is then not there to be judged
-    flagged = [issue for issue in shown if issue.get("flagged", True)]
-    judged = [issue for issue in shown if issue in flagged or issue["kind"] != "missing"]
-    for issue in flagged:
-        _suggest(regions, issue)
+    for issue in shown:
+        if issue.get("flagged", True):  # else what is given is the likelier
+            _suggest(regions, issue)
     return Task(
         item["item_id"],
         item.get("path") or item["item_id"],
         item.get("width") or 0,
         item.get("height") or 0,
         tuple(regions.values()),
-        tuple(issue["issue"] for issue in judged),
+        tuple(issue["issue"] for issue in shown),
     )
 
 
