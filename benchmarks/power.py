@@ -312,9 +312,8 @@ trusted on sets that it was not fitted on.
   alone. **Only reported on: nothing was fitted or chosen on it.** Seeds {_listed(NUMERAL_SEEDS)}.
 
 How much all other classes count beside the likeliest one (`all_others`), and how much it counts how
-often classes are confused (`confusions`), was chosen on the other sets, which are reported here too,
-at a time when older figures of the numerals were known; each family, left out, would have had the
-same or more of the latter chosen by the others.
+often classes are confused (`confusions`), was chosen on the other sets, which are reported here
+too, at a time when older figures of the numerals were known.
 
 Everything else uses seed {SEED}. Intervals are the middle 95 % of {DRAWS} bootstrap draws over the
 items, the same draws for each ranking. Ties count as if broken at random.
