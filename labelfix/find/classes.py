@@ -23,7 +23,7 @@ from labelfix.score.combine import (
     combine,
     rivals_by_confusions,
 )
-from labelfix.score.confident import count_confident
+from labelfix.score.confident import ConfidentCounts, count_confident
 from labelfix.score.evidence import evidence_sentences
 from labelfix.score.inputs import check_labels_and_pred_probs
 from labelfix.score.kinds import kind_scores, likeliest_kind
@@ -183,14 +183,9 @@ def assess(
         chance = corrected_by(clean, chance, case.item_id, given)
     if scorer is probability:
         quality = 1 - chance
-    elif isinstance(scorer, HeadToHead):
-        quality = scorer.of(found)
     else:
-        quality = _quality(case.labels, combined.pred_probs, scorer, engine)
-    if isinstance(rule, OtherLikelier):
-        flagged = rule.select(counts)
-    else:
-        flagged = _scorers(engine).select_issues(case.labels, combined.pred_probs, rule)
+        quality = _quality(case.labels, combined.pred_probs, scorer, engine, found)
+    flagged = _flagged(counts, rule, engine)
     near = neighbors[0] if neighbors else None
     far = None if near is None else isolation(near)
     kinds = kind_scores(case.labels, combined.pred_probs, far)
@@ -382,10 +377,25 @@ def _scorers(engine: Engine) -> Any:  # a module has no narrower type
 
 
 def _quality(
-    labels: NDArray[np.int64], pred_probs: NDArray[Any], scorer: QualityScore, engine: Engine
+    labels: NDArray[np.int64],
+    pred_probs: NDArray[Any],
+    scorer: QualityScore,
+    engine: Engine,
+    found: Rivals,
 ) -> NDArray[np.float64]:
+    if isinstance(scorer, HeadToHead):
+        return scorer.of(found)
     quality: NDArray[Any] = _scorers(engine).label_quality(labels, pred_probs, scorer)
     return quality.astype(np.float64)
+
+
+def _flagged(counts: ConfidentCounts, rule: SelectionRule, engine: Engine) -> NDArray[np.bool_]:
+    if isinstance(rule, OtherLikelier):
+        return rule.select(counts)
+    flagged: NDArray[np.bool_] = _scorers(engine).select_issues(
+        counts.labels, counts.pred_probs, rule
+    )
+    return flagged
 
 
 def _table(

@@ -194,7 +194,7 @@ def checked_rivals(
     return rivals_by_confusions(labels, pred_probs, confusions, blocks)
 
 
-def problems_of_rivalry(slack: float, confusions: float, all_others: float = 0.0) -> list[Problem]:
+def problems_of_rivalry(slack: float, confusions: float, all_others: float) -> list[Problem]:
     """List parameters of `HeadToHead` that mean nothing."""
     rules = [
         ("slack", slack, 0 <= slack < np.inf, "a number of 0 or more"),
@@ -209,6 +209,9 @@ def problems_of_rivalry(slack: float, confusions: float, all_others: float = 0.0
 @dataclass(frozen=True, slots=True)
 class HeadToHead:
     """`head_to_head`, knowing which classes are confused. The default score of `find_issues`.
+
+    quality = (p[given] + slack) / (p[given] + against + 2 slack), where against is
+    (1 - all_others) max of p[other] + all_others (1 - p[given]), and p is weighed by confusions.
 
     Parameters
     ----------
