@@ -908,6 +908,7 @@ def test_predictions_follow_the_items_of_a_folder_or_are_joined_on_their_paths(
     [
         ("picture,dog,cow", "dog/2.png", "columns called dog, cow; expected the classes of"),
         ("picture,dog,cat", "pets/dog/2.png", "id 'pets/dog/2.png'; expected an id that"),
+        ("id,dog,cow", "dog/2.png", "columns called dog, cow; expected the classes of"),
         ("dog,cat", None, "3 labels; expected 2, the rows"),
     ],
 )
@@ -920,6 +921,53 @@ def test_predictions_that_do_not_fit_a_folder_are_refused(
     path = table(tmp_path / "p.csv", "\n".join([header, *(named if first else rows[:2])]) + "\n")
     with pytest.raises(InputError, match=told):
         read_predictions(pets(tmp_path), [path])
+
+
+BESIDE = "id,path,source,dog,cat\n7,{0},x,0.4,0.6\n3,{1},x,0.1,0.9\n5,{2},y,0.8,0.2\n"
+
+
+@pytest.mark.parametrize("ids", [None, "path"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_of_several_columns_of_ids_the_one_that_the_items_have_counts(
+    suffix: str, ids: str | None, tmp_path: Path
+) -> None:
+    text = BESIDE.format("dog/2.png", "cat/1.png", "dog/1.png")
+    path = table(tmp_path / "p.csv", text)
+    if suffix == "parquet":
+        pl.read_csv(path).write_parquet(path := tmp_path / "p.parquet")
+    (one,) = read_predictions(pets(tmp_path), [path], ids=ids)
+    assert one.pred_probs.tolist() == [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
+    labels = table(tmp_path / "y.csv", "path,id,label\ncat/1.png,3,dog\ndog/2.png,7,cat\n")
+    table(tmp_path / "p2.csv", "\n".join(text.splitlines()[:3]) + "\n")
+    _, (two,) = read_arrays(labels, [tmp_path / "p2.csv"], ids=ids)
+    assert two.pred_probs.tolist() == [[0.1, 0.9], [0.4, 0.6]]  # dog, cat, as the file has them
+
+
+def test_a_class_may_be_called_id(tmp_path: Path) -> None:
+    labels = table(tmp_path / "t.csv", "key,x,label\na,1,id\nb,2,en\nc,3,id\n")
+    path = table(tmp_path / "p.csv", "key,en,id\nc,0,1\na,0.1,0.9\nb,1,0\n")
+    for ids in ("key", None):
+        dataset = labelfix.read(labels, id="key", features=["x"])
+        (one,) = read_predictions(dataset, [path], ids=ids)
+        assert one.pred_probs.tolist() == [[0.1, 0.9], [1, 0], [0, 1]]
+
+
+def test_ids_of_a_dataset_need_no_column_elsewhere(tmp_path: Path) -> None:
+    labels = table(tmp_path / "t.csv", "key,x,label\n10,1,b\n20,2,a\n30,3,b\n")
+    dataset = labelfix.read(labels, id="key", features=["x"])
+    array = save(tmp_path / "p.npy", np.array([[0, 1], [1, 0], [0.4, 0.6]]))
+    path = table(tmp_path / "p.csv", "number,a,b\n20,1,0\n30,0.4,0.6\n10,0,1\n")
+    for one in read_predictions(dataset, [array, path], ids="key"):
+        assert one.pred_probs.tolist() == [[0, 1], [1, 0], [0.4, 0.6]]
+
+
+def test_ids_that_no_item_has_are_one_problem_that_says_what_to_do(tmp_path: Path) -> None:
+    path = table(tmp_path / "p.csv", "id,dog,cat\n7,0.4,0.6\n3,0.1,0.9\n5,0.8,0.2\n")
+    with pytest.raises(InputError, match=r"column 'id': found ids such as '7'.*--id") as caught:
+        read_predictions(pets(tmp_path), [path])
+    assert len(caught.value.problems) == 1
+    with pytest.raises(InputError, match="no column 'path'"):
+        read_predictions(pets(tmp_path), [path], ids="path")
 
 
 def test_names_of_columns_must_be_the_classes_of_a_folder(tmp_path: Path) -> None:

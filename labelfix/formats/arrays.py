@@ -73,7 +73,9 @@ def read_arrays(
         One file a model: .npy (mapped into memory, not read), .npz (one array, or one called
         pred_probs), or a table with a column for each class.
     ids
-        Column of the tables that names their rows. None: item_id or id, where a table has it.
+        Column of the tables that names their rows. None: item_id or id, where the labels have it,
+        and the column that holds most of their ids in the other tables. Other ids and text beside
+        it are left out, unless a class is called so.
     label
         Column of labels; None for the only one, or one of a usual name.
     class_names
@@ -93,7 +95,7 @@ def read_arrays(
         Naming all that is wrong: files, columns, ids that do not join, labels and probabilities.
     """
     given = read_labels(labels, label=label, id=ids)
-    models = [read_pred_probs(path, id=ids) for path in pred_probs]
+    models = [_read_probs(path, ids, _known(given, class_names)) for path in pred_probs]
     if not models:
         raise InputError(Problem("pred_probs", "no file", "at least one"))
     codes, predictions = _checked(given, models, class_names)
@@ -119,8 +121,9 @@ def read_predictions(
         One file a model, as for `read_arrays`. Rows of a table are joined on their ids with
         `item_id`; without ids, and in arrays, they follow the order of the items.
     ids
-        Column of the tables that names their rows. None: item_id or id, or for images the column
-        that holds paths as `item_id` has them.
+        Column of the tables that names their rows; where the dataset is a table, its own column,
+        which they need not have. None: the column that holds most of the ids, of equals item_id or
+        id. Other ids and text beside it are left out, unless a class is called so.
     class_names
         What the columns of arrays stand for, in order; None: the dataset's classes in their order.
 
@@ -136,9 +139,9 @@ def read_predictions(
     """
     items = dataset.items["item_id"]
     given = Rows(dataset.root or Path(), dataset.annotations["label"], items)
-    named = None if dataset.image_paths is None else items
-    models = [read_pred_probs(path, id=ids, items=named) for path in pred_probs]
     columns = tuple(class_names or dataset.class_names)
+    known = _Known(items, columns, own_key=dataset.format == "table")
+    models = [_read_probs(path, ids, known) for path in pred_probs]
     called = {"class_names": columns}
     if class_names is None:
         tables = {str(model.path): model.values for model in models}
@@ -234,7 +237,6 @@ def read_pred_probs(
     path: str | Path,
     *,
     id: str | None = None,  # noqa: A002 # as above
-    items: pl.Series | None = None,
     mmap: bool = True,
 ) -> Rows:
     r"""Read a matrix of class probabilities, and ids if a table has them.
@@ -246,8 +248,6 @@ def read_pred_probs(
         a column of numbers for each class.
     id
         Column of ids; None for item_id or id, if there is one.
-    items
-        Ids that rows may have: failing the above, a column that holds any of them names the rows.
     mmap
         Map a .npy file into memory instead of reading it.
 
@@ -271,11 +271,47 @@ def read_pred_probs(
     >>> rows.values.columns, rows.ids.to_list()
     (['cat', 'dog'], ['a.png'])
     """
+    return _read_probs(path, id, mmap=mmap)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a dataset tells of the files of probabilities for it.
+
+    Parameters
+    ----------
+    items
+        Ids that rows may have.
+    classes
+        Names of columns that hold no ids.
+    own_key
+        Whether the key that the user named may be a column of the dataset alone.
+    """
+
+    items: pl.Series
+    classes: tuple[str, ...]
+    own_key: bool
+
+
+def _known(given: Rows, class_names: Sequence[str] | None) -> _Known | None:
+    """Tell what labels with ids say of the files of probabilities for them."""
+    if given.ids is None:
+        return None
+    classes = pl.Series(given.values).cast(pl.String).unique()
+    return _Known(given.ids, (*classes, *(class_names or ())), own_key=False)
+
+
+def _read_probs(
+    path: str | Path, key: str | None, known: _Known | None = None, *, mmap: bool = True
+) -> Rows:
+    """Do what `read_pred_probs` does, for a known dataset if there is one."""
     path = Path(path)
-    file = _table(path, id)
+    file = _table(path, None if known and known.own_key else key)
     if file is None:
         return Rows(path, _load_array(path, "pred_probs", mmap=mmap))
-    ids, rest = _split_ids(file, id, items)
+    if known and known.own_key and key not in file.table.columns:
+        key = None
+    ids, rest = _split_ids(file, key, known)
     numbers = rest.with_columns(pl.col(pl.String).cast(pl.Float64, strict=False))
     text = [name for name in rest.columns if rest[name].count() and not numbers[name].count()]
     fix = "if it names the rows, say so (ids=, --id)"
@@ -397,15 +433,17 @@ def _table(path: Path, key: str | None) -> TableFile | None:
 
 
 def _split_ids(
-    file: TableFile, key: str | None, items: pl.Series | None = None
+    file: TableFile, key: str | None, known: _Known | None = None
 ) -> tuple[pl.Series | None, pl.DataFrame]:
-    """Take the column of ids off a table."""
+    """Take the column of ids off a table, and what else says nothing of a known dataset."""
     columns = file.table.columns
     if key is not None and key not in columns:
         raise InputError(Problem(str(file.path), f"no column {key!r}", ", ".join(columns)))
-    name = key or next((name for name in ID_NAMES if name in columns), None)
-    if name is None and items is not None:
-        name = _column_of_ids(file.table, items)
+    name = key or (
+        next((name for name in ID_NAMES if name in columns), None)
+        if known is None
+        else _column_of_ids(file.table, known)
+    )
     if name is None:
         return None, file.table
     ids = file.table[name].cast(pl.String)
@@ -416,15 +454,39 @@ def _split_ids(
     ]
     if problems:
         raise InputError(problems)
-    return ids, file.table.drop(name)
+    spare = (
+        [] if known is None else [*_named_like_ids(file.table, known), *_texts(file.table, known)]
+    )
+    return ids, file.table.drop(name, *(one for one in spare if one != name))
 
 
-def _column_of_ids(table: pl.DataFrame, items: pl.Series) -> str | None:
-    """Find the column that holds any of the ids; failing that one of text, for what is said."""
-    texts = table.select(pl.col(pl.String))
-    found = [text.name for text in texts if text.is_in(items.implode()).any()]
-    found += [text.name for text in texts if not text.cast(pl.Float64, strict=False).count()]
-    return next(iter(found), None)
+def _column_of_ids(table: pl.DataFrame, known: _Known) -> str | None:
+    """Find the column that holds most of the ids; failing that one which looks like ids."""
+    likely = [*_named_like_ids(table, known), *_texts(table, known)]
+    others = [name for name in table.columns if name not in {*likely, *known.classes}]
+    held = {
+        name: known.items.is_in(table[name].cast(pl.String).implode()).sum()
+        for name in (*likely, *others)
+        if not table[name].dtype.is_float() and not table[name].dtype.is_nested()
+    }
+    # numbers may happen to be some of the ids, and still be probabilities
+    held |= {name: 0 for name in others if held.get(name, 0) < len(known.items)}
+    found = max(held, key=lambda name: held[name], default=None)
+    return found if found and held[found] else next(iter(likely), None)
+
+
+def _named_like_ids(table: pl.DataFrame, known: _Known) -> list[str]:
+    return [name for name in ID_NAMES if name in table.columns and name not in known.classes]
+
+
+def _texts(table: pl.DataFrame, known: _Known) -> list[str]:
+    """Give the columns of text that is no number anywhere, classes apart."""
+    return [
+        text.name
+        for text in table.select(pl.col(pl.String))
+        if text.name not in (*known.classes, *ID_NAMES)
+        and not text.cast(pl.Float64, strict=False).count()
+    ]
 
 
 def _label_column(file: TableFile, columns: list[str], label: str | None) -> str:
@@ -488,9 +550,21 @@ def _aligned(given: Rows, model: Rows) -> Any:  # an array or a table
         Problem(str(model.path), f"id {value!r}", f"an id that {given.path} has")
         for value in rows.filter(pl.col("id").is_null())["id_right"]
     ]
+    if problems and not given.ids.is_in(model.ids.implode()).any():
+        problems = [_no_id_in_common(given.ids, model)]
     if problems:
         raise InputError(problems)
     return model.values[rows["row"].to_numpy()]
+
+
+def _no_id_in_common(ids: pl.Series, model: Rows) -> Problem:
+    named = model.ids if model.ids is not None else ids
+    return Problem(
+        f"{model.path}, column {named.name!r}",
+        f"ids such as {named[0]!r}, none of which an item has",
+        f"ids such as {ids[0]!r}",
+        "name the column that has them (ids=, --id); without any, rows are taken in item order",
+    )
 
 
 def _as_codes_or_names(labels: Any, matrix: Any, class_names: Sequence[str] | None) -> Any:
