@@ -153,7 +153,7 @@ def test_what_cannot_be_evaluated_is_said(
     assert "other files" in capsys.readouterr().err
     here = ["evaluate", str(tmp_path / "run"), "--skip-bad", "--out", str(tmp_path / "o")]
     assert main(here) == 2
-    assert "--skip-bad: found an option beside RUN" in capsys.readouterr().err
+    assert "--skip-bad: found a choice beside RUN" in capsys.readouterr().err
     assert main(["simulate", "--original", noisy, "--out", str(tmp_path / "o")]) == 2
     told = capsys.readouterr().err
     assert "not both versions" in told

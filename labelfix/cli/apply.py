@@ -131,6 +131,17 @@ def apply(
     _refuse_confusion(run, to, dry_run=dry_run, in_place=in_place, undo=undo)
     if backup is not None and not in_place:
         raise InputError(Problem("--backup", "no --in-place", "both together"))
+    usual = {
+        "--skip-conflicts": not skip_conflicts,
+        "--prefer": not prefer,
+        "--root": root is None,
+        "--images": images is Images.link,
+        "--multi-label": multi_label is MarkChoice.side_file,
+        "--none-of-the-classes": none_of_the_classes is MarkChoice.side_file,
+        "--ignore": ignore is IgnoreChoice.write,
+        "--segmentation": segmentation is Segmentation.keep,
+    }
+    _refuse_idle(usual, undo=undo, in_place=in_place)
     if undo is not None:
         from labelfix.apply import undo as take_back
 
@@ -198,6 +209,19 @@ def _refuse_confusion(
     if (run is None) != (undo is not None):
         found = "a run" if run is not None else "no run"
         raise InputError(Problem(f"labelfix apply {named[0]}", found, "RUN, but with --undo none"))
+
+
+def _refuse_idle(usual: dict[str, bool], *, undo: Path | None, in_place: bool) -> None:
+    """Refuse choices that would do nothing: undoing has none, and in place no image moves."""
+    idle = usual if undo else {"--images": usual["--images"]} if in_place else {}
+    what = "--undo, which takes back all that was done" if undo else "--in-place, where images are"
+    problems = [
+        Problem(name, f"a choice beside {what}", fix="leave it away")
+        for name, is_usual in idle.items()
+        if not is_usual
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def _about(done: Applied, choices: Choices) -> list[str]:

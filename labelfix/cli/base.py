@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FINDINGS",
     "READING",
+    "TOP_OF_FIND",
     "TOP_OF_SHOW",
     "ClassNames",
     "DatasetFormat",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labelfix.cli.base import (
+    TOP_OF_FIND,
+    TOP_OF_SHOW,
     ClassMap,
     FormatOption,
     Quiet,
+    Top,
     gathered,
     optional,
     reading_options,
@@ -20,6 +23,9 @@ from labelfix.cli.base import (
 from labelfix.cli.output import Format, print_lines, print_rows
 from labelfix.errors import InputError, Problem
 from labelfix.text import count
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["filter", "slice"]
 
@@ -100,7 +106,7 @@ def filter(  # noqa: A001 # the command's name
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy images in place of hard links.")
     ] = False,
-    top: Annotated[int, typer.Option(min=0, help="Show this many as a table.")] = 10,
+    top: Top = None,
     form: FormatOption = Format.table,
     quiet: Quiet = False,
 ) -> None:
@@ -108,8 +114,7 @@ def filter(  # noqa: A001 # the command's name
     from labelfix.metadata import export, gather
     from labelfix.run.dataset import read_as
 
-    if (to is None) != (out is None):
-        raise InputError(Problem("--to and --out", "one without the other", "both, or neither"))
+    _refuse_idle(to=to, out=out, copy=copy, key=key, join=join)
     with telling(quiet=quiet) as bars:
         kept = gather(
             read_as(path, reading, bars),
@@ -123,9 +128,10 @@ def filter(  # noqa: A001 # the command's name
         if to is not None and out is not None:
             export(kept, to.value, out, copy=copy)
     if form is not Format.table:
-        print_rows(kept.facts, form)
+        print_rows(kept.facts if top is None else kept.facts.head(top), form)
     elif not quiet:
-        print_rows(kept.facts.head(top), form, {name: name for name in kept.facts.columns})
+        shown = kept.facts.head(TOP_OF_FIND if top is None else top)
+        print_rows(shown, form, {name: name for name in shown.columns})
         written = f", written to {out}" if out else ""
         print_lines(f"{count(len(kept), 'item')}{written}.")
 
@@ -166,13 +172,14 @@ def slice(  # noqa: A001 # the command's name
     draws: Annotated[
         int, typer.Option(min=0, help="Of boxes: bootstrap draws for intervals; 0: none.")
     ] = 200,
-    top: Annotated[int, typer.Option(min=0, help="Show this many as a table.")] = 20,
+    top: Top = None,
     form: FormatOption = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Count errors for each value of each fact, worst first."""
     from labelfix.run.slices import slice_errors
 
+    _refuse_idle(key=key, join=join)
     with telling(quiet=quiet) as bars:
         table = slice_errors(
             path,
@@ -193,12 +200,11 @@ def slice(  # noqa: A001 # the command's name
             progress=bars,
         )
     if form is not Format.table:
-        print_rows(table, form)
+        print_rows(table if top is None else table.head(top), form)
     elif not quiet:
-        print_rows(
-            table.head(top), form, {name: _HEADERS.get(name, name) for name in table.columns}
-        )
-        print_lines(*_about_slices(table.height, top, is_rate="p_adjusted" in table.columns))
+        shown = table.head(TOP_OF_SHOW if top is None else top)
+        print_rows(shown, form, {name: _HEADERS.get(name, name) for name in shown.columns})
+        print_lines(*_about_slices(table, shown.height))
 
 
 _HEADERS = {
@@ -210,12 +216,33 @@ _HEADERS = {
 }
 
 
-def _about_slices(slices: int, top: int, *, is_rate: bool) -> list[str]:
-    left = slices - top
+def _about_slices(table: pl.DataFrame, shown: int) -> list[str]:
+    slices, is_rate = table.height, "p_adjusted" in table.columns
+    left = slices - shown
     more = [f"And {left:,} more: --top N shows N of them."] if left > 0 else []
     test = f"p compares a slice with all other items, adjusted for {slices} comparisons (Holm). "
     note = "The intervals are not adjusted for how many there are: of twenty, one misses by chance."
     return [*more, test * is_rate + note]
+
+
+def _refuse_idle(
+    *,
+    key: str | None,
+    join: list[Path] | None,
+    to: Target | None = None,
+    out: Path | None = None,
+    copy: bool = False,
+) -> None:
+    """Refuse options that do nothing without others."""
+    problems = []
+    if (to is None) != (out is None):
+        problems.append(Problem("--to and --out", "one without the other", "both, or neither"))
+    if copy and to is not Target.folder:
+        problems.append(Problem("--copy", "no folder to copy into", "--to folder with it"))
+    if key is not None and not join:
+        problems.append(Problem("--key", "no table to join", "--join with it"))
+    if problems:
+        raise InputError(problems)
 
 
 def _joins(files: list[Path] | None, on: list[str] | None) -> list[tuple[str | Path, str]]:

@@ -146,6 +146,8 @@ def status(
     from labelfix.review.status import status as sum_up
     from labelfix.run import open_run
 
+    if form is Format.csv:
+        raise InputError(Problem("--format", "csv", "table, json or jsonl", "status is no list"))
     with warnings_told():
         queue = open_queue(open_run(run))
     found = sum_up(queue)
@@ -158,8 +160,6 @@ def status(
     if form is Format.table:
         print_lines(*_lines(found))
         return
-    if form is Format.csv:
-        raise InputError(Problem("--format", "csv", "table, json or jsonl", "status is no list"))
     text = msgspec.json.encode(found)
     text = msgspec.json.format(text, indent=2) if form is Format.json else text
     sys.stdout.write(text.decode() + "\n")

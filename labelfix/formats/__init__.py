@@ -22,6 +22,19 @@ FORMATS = ("table", "coco", "yolo", "voc", "imagefolder")
 """In the order in which they are asked whether they recognise a path."""
 
 
+TAKEN = {
+    "label": ("table",),
+    "image": ("table",),
+    "id": ("table",),
+    "group": ("table",),
+    "features": ("table",),
+    "images": ("table", "coco", "yolo", "voc"),
+    "class_names": ("voc",),
+    "voc_pixels": ("voc",),
+}
+"""Options that not every format can use, and those that can."""
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """What `read` was asked for; each format takes what concerns it."""
@@ -111,7 +124,7 @@ def read(
     Raises
     ------
     InputError
-        Naming every file, row and column that is wrong.
+        Naming every file, row and column that is wrong, and options that the format has no use for.
 
     Examples
     --------
@@ -140,16 +153,36 @@ def read(
         voc_pixels=voc_pixels,
         max_pixels=max_pixels,
     )
-    return _format(path, format).read(path, options)
+    name = _format(path, format)
+    _refuse_idle(options, name)
+    return _module(name).read(path, options)
 
 
-def _format(path: Path, name: str | None) -> Format:
+def _refuse_idle(options: ReadOptions, name: str) -> None:
+    problems = [
+        Problem(
+            f"option {option}",
+            f"{getattr(options, option)!r} for a dataset of format {name}",
+            f"one of format {' or '.join(formats)}",
+            "leave it away",
+        )
+        for option, formats in TAKEN.items()
+        if name not in formats and getattr(options, option) != getattr(ReadOptions, option)
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def _module(name: str) -> Format:
+    return cast("Format", importlib.import_module(f"labelfix.formats.{name}"))
+
+
+def _format(path: Path, name: str | None) -> str:
     if name is not None and name not in FORMATS:
         raise InputError(Problem("format", repr(name), "one of " + ", ".join(FORMATS)))
     for candidate in (name,) if name else FORMATS:
-        module = cast("Format", importlib.import_module(f"labelfix.formats.{candidate}"))
-        if name or module.recognises(path):
-            return module
+        if name or _module(candidate).recognises(path):
+            return candidate
     is_array = path.suffix.lower() in {".npy", ".npz"}
     raise InputError(
         Problem(

@@ -71,9 +71,8 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     ------
     InputError
         Naming every broken image, empty class, image outside of the classes, unreadable folder and
-        link that leaves the root; classes spelled in two ways; one class only; options for tables.
+        link that leaves the root; classes spelled in two ways; one class only.
     """
-    _refuse_table_options(options)
     tree = _walk(path.resolve(), path)
     depth, fatal = _depth(path, tree)
     images = sorted((i for i in tree.images if len(i) > depth), key=lambda i: _key(i, depth))
@@ -397,20 +396,3 @@ def _items(images: list[_Parts], depth: int) -> pl.DataFrame:
     if depth == 2:
         columns["split"] = [SPLITS[image[0].lower()] for image in images]
     return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
-
-
-def _refuse_table_options(options: ReadOptions) -> None:
-    asked = {
-        "label": options.label,
-        "image": options.image,
-        "id": options.id,
-        "group": options.group,
-        "features": options.features,
-    }
-    problems = [
-        Problem(f"option {name}", repr(value), "a table", "image folders have no columns")
-        for name, value in asked.items()
-        if value is not None
-    ]
-    if problems:
-        raise InputError(problems)

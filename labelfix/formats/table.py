@@ -69,7 +69,7 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     file = open_table(path)
     roles = _roles(file, options)
     bad = _BadRows(file)
-    root = _root(path, options.images if roles.image else None)
+    root = _root(path, options.images)
     known = _known_columns(file, roles, bad)
     if roles.image is not None:
         known = known.hstack(_images(file, roles.image, bad, options))
@@ -217,6 +217,9 @@ def _roles(file: TableFile, options: ReadOptions) -> _Roles:
     label = options.label or _only_label(file)
     others = [name for name in table.columns if name != label]
     image = options.image or _image_column(table.select(others))
+    if image is None and options.images is not None:
+        fix = "name it (image=, --image), or leave images away"
+        raise InputError(Problem(str(path), "images, and no column of their paths", fix=fix))
     ids = options.id or next(iter(_called(others, ID_NAMES)), None)
     group = options.group or next(iter(_called(others, ("group",))), None)
     split = next(iter(_called(others, ("split",))), None)

@@ -57,8 +57,6 @@ def check_choices(dataset: Dataset, options: FindOptions) -> None:  # noqa: ARG0
         found = "neither predictions nor a detector"
         fix = "give --predictions FILE, or --model yolo11n.yaml and the like"
         problems.append(Problem("--model", found, "one of them for boxes", fix))
-    if options.predictions is not None and options.model != "auto":
-        problems.append(Problem("--model", f"{options.model} beside --predictions", "one of them"))
     if problems:
         raise InputError(problems)
 

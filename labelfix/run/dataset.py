@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelfix.errors import InputError, Problem
+from labelfix.run.record import FindOptions
 
 if TYPE_CHECKING:
     from labelfix.progress import Progress
@@ -55,7 +56,17 @@ def read_as(
         "voc_pixels": options.voc_pixels,
         "skip_bad": options.skip_bad,
     }
+    if isinstance(options, FindOptions) and options.pred_probs:
+        arguments |= _not_of_probabilities(path, options)
     return read(path, **arguments | changed, progress=progress)
+
+
+def _not_of_probabilities(path: str | Path, options: FindOptions) -> dict[str, Any]:
+    """Give what is left for the dataset of the options that speak of ready-made probabilities.
+
+    Class names are those of their columns, and where the dataset has no columns, ids are theirs.
+    """
+    return {"class_names": None, "id": None if Path(path).is_dir() else options.id}
 
 
 def read_again(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labelfix.errors import InputError, Problem
 from labelfix.run.directory import DECISIONS
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from labelfix.run.directory import Run
 
 __all__ = ["Imported", "export_run", "import_into"]
+
+SAME_BOX = 0.5
+"""IoU from which a box that lost its id is a given one, by default."""
 
 EXPORTED = "exported.txt"
 """In the run: ids of the issues that were exported, one a line."""
@@ -95,7 +99,7 @@ def import_into(
     path: str | Path,
     *,
     reviewer: str,
-    same_box: float = 0.5,
+    same_box: float = SAME_BOX,
     tolerance: float = 0.02,
 ) -> Imported:
     """Read what another tool exported, and append it to the decisions of a run.
@@ -119,8 +123,11 @@ def import_into(
     Raises
     ------
     InputError
-        Naming everything in the file that cannot be used; nothing is appended then.
+        Naming everything in the file that cannot be used, and `same_box` for a run on class labels;
+        nothing is appended then.
     """
+    if same_box != SAME_BOX and not run.info.dataset.boxes:
+        raise InputError(Problem("--same-box", "class labels", "a run on boxes", "leave it away"))
     from labelfix.decisions import DecisionLog
     from labelfix.exchange import decisions_from, read_answers
 

@@ -13,10 +13,11 @@ from labelfix.atomic import replacing
 from labelfix.errors import InputError, Problem, RunError
 from labelfix.run.dataset import as_it_was, read_again, read_as
 from labelfix.run.directory import SCHEMA_VERSION, open_run
+from labelfix.run.idle import beside
 from labelfix.run.record import Reading, encode, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from labelfix.decisions import Corrections
     from labelfix.evaluate.curves import Stages
@@ -246,8 +247,9 @@ def read_versions(
     InputError, RunError
         As `evaluate`.
     """
+    if problems := list(_idle(options)):
+        raise InputError(problems)
     if options.run is not None and options.original is None and options.corrected is None:
-        _refuse_reading(options)
         run = open_run(options.run)
         return *versions_of_run(run, options.prefer), tuple(one.name for one in run.info.models)
     if options.run is None and options.original is not None and options.corrected is not None:
@@ -260,16 +262,17 @@ def read_versions(
     )
 
 
-def _refuse_reading(options: GainOptions) -> None:
-    """Refuse options that would do nothing: a run is read as it was read before."""
-    usual = Reading()
-    problems = [
-        Problem(f"--{name.replace('_', '-')}", "an option beside RUN", "none: the run has its own")
-        for name in usual.__struct_fields__
-        if getattr(options, name) != getattr(usual, name)
-    ]
-    if problems:
-        raise InputError(problems)
+def _idle(options: GainOptions) -> Iterator[Problem]:
+    """Name the choices that would do nothing beside others."""
+    if options.run is not None:
+        names = (*Reading.__struct_fields__, "allow_removed")
+        yield from beside(options, names, "RUN, which has its own")
+    else:
+        yield from beside(options, ["prefer"], "two versions, which nobody disagrees on")
+    if options.given is None:
+        yield from beside(options, ["force"], "a split that is drawn, which never leaks")
+    else:
+        yield from beside(options, ["parts"], "--split, which says it already")
 
 
 def _who_suggested(corrected: Path) -> tuple[str, ...]:

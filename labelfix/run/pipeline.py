@@ -23,6 +23,7 @@ from labelfix.run.directory import (
     unfinished,
     write_run,
 )
+from labelfix.run.idle import refuse_idle
 from labelfix.run.record import DatasetRecord, FindOptions, RunRecord, versions
 
 if TYPE_CHECKING:
@@ -158,12 +159,12 @@ def _read(
     Raises
     ------
     InputError
-        If the options name neither a path nor labels and probabilities, or both.
+        If the options name neither a path nor labels and probabilities, or both, or what would do
+        nothing beside the others.
     """
     path, labels, pred_probs = options.path, options.labels, options.pred_probs
+    refuse_idle(options)
     if path is not None and labels is None:
-        if pred_probs:
-            _refuse_beside(options, "groups", "features", "model", "folds")
         dataset = read_as(path, options, progress)
         if not dataset.has_boxes:
             return dataset, _of_items(dataset, options) if pred_probs else None
@@ -179,17 +180,6 @@ def _read(
     if path is None and labels is not None and pred_probs:
         from labelfix.formats.arrays import read_arrays
 
-        _refuse_beside(
-            options,
-            "dataset_format",
-            "image",
-            "images",
-            "groups",
-            "features",
-            "skip_bad",
-            "model",
-            "folds",
-        )
         return read_arrays(
             labels,
             pred_probs,
@@ -211,22 +201,6 @@ def _of_items(dataset: Dataset, options: FindOptions) -> list[Predictions]:
     return read_predictions(
         dataset, options.pred_probs, ids=options.id, class_names=options.class_names
     )
-
-
-def _refuse_beside(options: FindOptions, *names: str) -> None:
-    """Refuse choices that would do nothing beside ready-made probabilities."""
-    usual = FindOptions()
-    problems = [
-        Problem(
-            f"--{name.replace('_', '-')}",
-            f"{getattr(options, name)!r} beside ready-made probabilities",
-            fix="leave it away",
-        )
-        for name in names
-        if getattr(options, name) != getattr(usual, name)
-    ]
-    if problems:
-        raise InputError(problems)
 
 
 def _record(

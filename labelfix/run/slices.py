@@ -18,6 +18,7 @@ from labelfix.formats.detections import read_box_predictions
 from labelfix.metadata import gather
 from labelfix.run.dataset import read_as
 from labelfix.run.directory import RECORD, open_run
+from labelfix.run.idle import beside
 from labelfix.run.record import Reading
 from labelfix.schema import Dataset
 
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from labelfix.progress import Progress
     from labelfix.run.directory import Run
 
-__all__ = ["slice_errors"]
+__all__ = ["DRAWS", "MOST", "slice_errors"]
+
+MOST, DRAWS = 50, 200
+"""By default: values of a fact to slice by, and draws of the bootstrap."""
 
 
 def slice_errors(
@@ -46,9 +50,9 @@ def slice_errors(
     condition: str | None = None,
     by: Sequence[str] | None = None,
     bins: int = 4,
-    most: int = 50,
+    most: int = MOST,
     level: float = 0.95,
-    draws: int = 200,
+    draws: int = DRAWS,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Say for each value of each fact how good predictions are, or how wrong labels.
@@ -79,7 +83,8 @@ def slice_errors(
     Raises
     ------
     InputError
-        As those; for a dataset without predictions, a run with them, and a run without decisions.
+        As those; for a dataset without predictions, a run with them, and a run without decisions;
+        for choices that would do nothing, naming each.
     """
     path = Path(path)
     run = open_run(path) if (path / RECORD).exists() else None
@@ -90,10 +95,19 @@ def slice_errors(
     if run is None and reviewed:
         raise InputError(Problem(str(path), "a dataset", "a run, which has decisions"))
     reading = reading or Reading()
-    dataset = _dataset_of(run) if run else read_as(path, reading, progress)
-    if class_map and (run or not dataset.has_boxes):
-        found = "a run" if run else "class labels"
-        raise InputError(Problem("--class-map", found, "predicted boxes, with --predictions"))
+    if run:
+        dataset = _dataset_of(run)
+    else:
+        own = {"id": None} if path.is_dir() else {}  # a folder has no columns: it is of predictions
+        dataset = read_as(path, reading, progress, **own)
+    of_boxes = run is None and dataset.has_boxes
+    idle = {
+        "--class-map": class_map and not of_boxes,
+        "--draws": draws != DRAWS and not of_boxes,
+        "--id": reading.id is not None and of_boxes,
+        "--most": most != MOST and by,
+    }
+    _refuse_idle(reading, [name for name, is_idle in idle.items() if is_idle], dataset, run)
     cut: dict[str, Any] = {"by": by, "bins": bins, "most": most, "level": level}
     kept = gather(
         dataset,
@@ -112,6 +126,21 @@ def slice_errors(
         return slice_map(kept, boxes, draws=draws, progress=progress, **cut)
     wrong = _wrong_answers(dataset, kept, str(predictions), reading.id)
     return slice_rates(kept.facts, wrong, measure="accuracy", **cut)
+
+
+def _refuse_idle(reading: Reading, idle: list[str], dataset: Dataset, run: Run | None) -> None:
+    """Refuse choices that would do nothing: those named, and of a run how to read it."""
+    what = "a run" if run else "boxes" if dataset.has_boxes else "class labels"
+    found = {"--most": "a choice beside --by"}
+    expected = {"--class-map": "predicted boxes, with --predictions", "--draws": "predicted boxes"}
+    problems = [
+        Problem(name, found.get(name, what), expected.get(name, ""), "leave it away")
+        for name in idle
+    ]
+    if run:
+        problems += beside(reading, Reading.__struct_fields__, "a run, which is not read anew")
+    if problems:
+        raise InputError(problems)
 
 
 def _wrong_answers(

@@ -1,0 +1,83 @@
+"""Options that would do nothing, refused before any work: all of them at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labelfix.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from labelfix.run.record import FindOptions, Reading
+
+__all__ = ["beside", "refuse_idle"]
+
+TRAINING = ("folds", "duplicates", "seed", "jobs")
+"""Options of how models are trained."""
+
+OF_FILES = ("dataset_format", "image", "images", "voc_pixels", "skip_bad")
+"""Options of how a dataset is read that say nothing of arrays and tables of labels."""
+
+TYPED = {"train": "--no-train", "given": "--split"}
+"""What options are called on the command line, where that is not their name with dashes."""
+
+
+def beside(options: Reading, names: Iterable[str], why: str) -> Iterator[Problem]:
+    """Name the choices that differ from the default, though they would do nothing.
+
+    Parameters
+    ----------
+    options
+        What was chosen.
+    names
+        Of the options that are idle.
+    why
+        What they are beside.
+
+    Examples
+    --------
+    >>> from labelfix.run import FindOptions
+    >>> print(*beside(FindOptions(folds=3), ["folds", "seed"], "ready-made probabilities"))
+    --folds: found 3 beside ready-made probabilities; leave it away
+    """
+    usual = type(options)()
+    for name in names:
+        if (chosen := getattr(options, name)) != getattr(usual, name):
+            typed = TYPED.get(name, f"--{name.replace('_', '-')}")
+            shown = ", ".join(map(str, chosen)) if isinstance(chosen, tuple) else str(chosen)
+            found = "a choice" if isinstance(chosen, bool) else shown
+            yield Problem(typed, f"{found} beside {why}", fix="leave it away")
+
+
+def refuse_idle(options: FindOptions) -> None:
+    """Refuse choices that would do nothing beside other ones, whatever the dataset is.
+
+    Raises
+    ------
+    InputError
+        Naming each, and what makes it idle.
+    """
+    if problems := list(_idle(options)):
+        raise InputError(problems)
+
+
+def _idle(options: FindOptions) -> Iterator[Problem]:
+    """Look at what stands in place of a model, and at what only a model or boxes could use."""
+    if options.pred_probs:
+        arrays = OF_FILES if options.labels is not None else ()
+        names = (*arrays, "groups", "features", "model", *TRAINING, "train", "class_map", "kinds")
+        yield from beside(options, names, "ready-made probabilities")
+        yield from beside(options, ["predictions"], "--pred-probs, which is not of boxes")
+    elif options.predictions is not None:
+        yield from beside(
+            options, ("model", *TRAINING, "train"), "ready-made boxes (--predictions)"
+        )
+    elif options.dynamics is not None and options.model == "auto":
+        names = ("features", *TRAINING, "train", "class_map")
+        yield from beside(options, names, "--dynamics without a --model")
+    elif not options.train:
+        yield from beside(options, TRAINING, "--no-train: no detector of boxes is trained")
+    elif options.class_map:
+        expected = "--predictions or --no-train with it: the classes are those of ready-made boxes"
+        yield Problem("--class-map", "a map, and a detector that is trained", expected)
