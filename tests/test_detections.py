@@ -503,6 +503,15 @@ def test_unmapped_classes_are_refused_and_those_mapped_to_nothing_left_out() -> 
     assert same(found, WANTED.filter(pl.col("label") != "owl"))
 
 
+@pytest.mark.parametrize(
+    ("predicted", "told"),
+    [("Cat", "'Cat=cat'"), ("cow", "'cow=NAME' with"), ("cart", "'cart=NAME' with")],
+)
+def test_a_pair_of_names_is_suggested_where_it_is_certain_only(predicted: str, told: str) -> None:
+    (problem,) = problems_of(WANTED.with_columns(pl.col("label").replace({"cat": predicted})))
+    assert f"give a class map, {told}" in problem
+
+
 def test_a_map_to_no_class_of_the_dataset_is_refused() -> None:
     assert "felis=tiger" in problems_of(WANTED, class_map={"felis": "tiger"})[0]
 

@@ -27,6 +27,9 @@ UNKNOWN, SEVERAL = -1, -2
 FEW = 10
 """So many class names are listed where one of them is expected."""
 
+LONG, ALIKE = 6, 0.8
+"""Names of so many letters may be two spellings of one, from this ratio of difflib on."""
+
 SHOWN = 100
 """Rows with one and the same fault that are listed one by one; the rest is counted."""
 
@@ -212,10 +215,40 @@ def _labels(
             labels[key] = name
         else:
             what = f"class {'' if key is None else key!r} of {count(row['boxes'], 'box', 'boxes')}"
-            near = difflib.get_close_matches(str(name or key), class_names, n=1) or ["NAME"]
-            fix = f"give a class map, '{key}={near[0]}', or '{key}=' to leave its boxes out"
+            near = _same_name(str(name or key), class_names)
+            pair = f"'{key}={near or 'NAME'}'" + ("" if near else " with the dataset's name for it")
+            fix = f"give a class map, {pair}, or '{key}=' to leave its boxes out"
             problems.append(found.place(row["row"], what, expected, fix))
     return labels, problems
+
+
+def _same_name(name: str, class_names: Sequence[str]) -> str | None:
+    """Find the one class that differs in spelling only; a map of what is merely alike is worse.
+
+    Examples
+    --------
+    >>> _same_name("aeroplane", ["airplane", "plant"]), _same_name("T-Shirt", ["tshirt", "skirt"])
+    ('airplane', 'tshirt')
+    >>> _same_name("WBC", ["RBC"]), _same_name("unhealthy", ["healthy"]), _same_name("a12", ["a11"])
+    (None, None, None)
+    """
+    wanted = _plain(name)
+    same = [one for one in class_names if _plain(one) == wanted] or [
+        one
+        for one in class_names
+        if min(len(wanted), len(plain := _plain(one))) >= LONG
+        and (plain[0], _digits(plain)) == (wanted[0], _digits(wanted))
+        and difflib.SequenceMatcher(None, wanted, plain).ratio() >= ALIKE
+    ]
+    return same[0] if len(same) == 1 else None
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold())) or name
+
+
+def _digits(name: str) -> str:
+    return "".join(filter(str.isdigit, name))
 
 
 def _unknown_images(found: Found, dataset: Dataset) -> list[Problem]:
