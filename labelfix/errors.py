@@ -11,7 +11,9 @@ LabelfixWarning         (UserWarning)  data was repaired or a result is weaker t
 from __future__ import annotations
 
 import importlib
+import inspect
 import itertools
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ __all__ = [
     "RunError",
     "name_rows",
     "require_extra",
+    "warn_caller",
 ]
 
 
@@ -116,6 +119,23 @@ class MissingExtraError(LabelfixError, ImportError):
 
 class LabelfixWarning(UserWarning):
     """Data was repaired, or a result is weaker than it looks. Kept in run.json."""
+
+
+def warn_caller(text: str) -> None:
+    """Warn with a `LabelfixWarning` that points at whoever called labelfix, however deep this is.
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_caller("few items")
+    >>> print(caught[0].category.__name__, caught[0].message)
+    LabelfixWarning few items
+    """
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "labelfix":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, LabelfixWarning, stacklevel=level)
 
 
 def require_extra(module: str, extra: str, purpose: str) -> Any:  # a module has no narrower type

@@ -102,8 +102,9 @@ def test_effects_add_up_and_cells_are_the_official_numbers(
 
 def test_identical_boxes_gain_exactly_nothing(versions: tuple[Dataset, Dataset]) -> None:
     noisy, _ = versions
-    with pytest.warns(LabelfixWarning, match="no test image was corrected"):
+    with pytest.warns(LabelfixWarning, match="no test image was corrected") as told:
         gain = labelfix.measure_gain(noisy, noisy, Median(), 2, SPLIT, draws=10)
+    assert {one.filename for one in told} == {__file__}  # and not to a place in the library
     values = gain.effects.select("value", "low", "high").drop_nulls().to_numpy()
     assert (values == 0).all()
 

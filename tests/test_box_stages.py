@@ -238,8 +238,9 @@ def test_stages_without_boxes_are_said(versions: tuple[Dataset, Dataset]) -> Non
 
 
 def test_the_model_under_test_is_named_if_it_suggested(versions: tuple[Dataset, Dataset]) -> None:
-    with pytest.warns(LabelfixWarning, match="median suggested the corrections"):
+    with pytest.warns(LabelfixWarning, match="median suggested the corrections") as told:
         measure_stages(*versions, None, (1,), Median(), 1, SPLIT, suggested_by=("median",), draws=2)
+    assert {one.filename for one in told} == {__file__}
 
 
 # A played reviewer

@@ -108,8 +108,9 @@ def test_cells_are_what_training_and_testing_by_hand_gives() -> None:
 @pytest.mark.parametrize("resplit", [False, True])
 def test_identical_labels_gain_exactly_nothing(resplit: bool) -> None:
     noisy, _ = blobs(300, 0.3)
-    with pytest.warns(LabelfixWarning, match="nothing was corrected"):
+    with pytest.warns(LabelfixWarning, match="nothing was corrected") as told:
         gain = measure_gain(noisy, noisy, "decision-tree", 2, ALONE, resplit=resplit, draws=20)
+    assert {one.filename for one in told} == {__file__}  # and not to a place in the library
     assert (gain.effects.select("value", "low", "high").to_numpy() == 0).all()
     assert gain.mcnemar is not None
     assert gain.mcnemar["p_exact"].to_list() == [1.0] * 4

@@ -6,14 +6,13 @@ original and corrected boxes of the test images: COCO's twelve numbers, and each
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from labelfix.errors import LabelfixWarning
+from labelfix.errors import warn_caller
 from labelfix.evaluate.boximages import image_tables
 from labelfix.evaluate.boxplan import make_box_plan
 from labelfix.evaluate.boxscoring import BoxScores, check_test_boxes
@@ -38,7 +37,7 @@ def measure_box_gain(pair: BoxPair, detector: Any, terms: Terms) -> Gain:
     check_test_boxes(versions, parts)
     said = plan.warnings()
     for text in said:
-        warnings.warn(text, LabelfixWarning, stacklevel=3)
+        warn_caller(text)
     found = plan.train(versions)
     scores = BoxScores.of(found, versions, parts, units)
     drawn = redraw(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.evaluate.boxpairing import BoxErrors, BoxVersion, in_order
 from labelfix.evaluate.boxplan import make_box_plan
 from labelfix.evaluate.boxscoring import BoxScores, boxes_in, check_test_boxes
@@ -113,7 +112,7 @@ def measured_boxes(
     _check_training_boxes(versions, parts)
     said = [*plan.warnings(), *_untested(versions, parts)]
     for text in said:
-        warnings.warn(text, LabelfixWarning, stacklevel=4)
+        warn_caller(text)
     trained = plan.train({name: one.labels for name, one in versions.items()})
     scores = {
         one.key: BoxScores.of(

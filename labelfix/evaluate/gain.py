@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, LabelfixWarning, Problem, warn_caller
 from labelfix.evaluate.boxpairing import BoxPair, pair_boxes
 from labelfix.evaluate.pairing import REMOVED, Pair, flattering, pair_versions
 from labelfix.evaluate.parts import Terms, check_classes
@@ -391,7 +391,7 @@ def _warn(plan: Plan) -> None:
     pair, names = plan.pair, plan.pair.class_names
     if not (pair.relabelled | pair.removed)[(plan.parts == TEST).any(axis=0)].any():
         where = "no test item" if (pair.relabelled | pair.removed).any() else "nothing"
-        _say(f"{where} was corrected: nothing can be said of the test labels")
+        warn_caller(f"{where} was corrected: nothing can be said of the test labels")
     unseen = sorted(
         {
             k
@@ -404,13 +404,10 @@ def _warn(plan: Plan) -> None:
     if unseen:
         shown = ", ".join(repr(names[k]) for k in unseen[:5])
         more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
-        _say(f"no training item for {shown}{more}, which are tested: they can only be missed")
+        text = f"no training item for {shown}{more}, which are tested: they can only be missed"
+        warn_caller(text)
     if plan.model.name in plan.terms.suggested_by:
-        _say(flattering(plan.model.name, "labels"))
-
-
-def _say(text: str) -> None:
-    warnings.warn(text, LabelfixWarning, stacklevel=4)
+        warn_caller(flattering(plan.model.name, "labels"))
 
 
 def _tables(
