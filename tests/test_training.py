@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import subprocess
 import sys
@@ -264,6 +265,8 @@ def test_trackers_of_other_datasets_are_not_merged() -> None:
     assert [problem.where for problem in caught.value.problems] == [
         f"tracker {k}" for k in (2, 3, 4)
     ]
+    with pytest.raises(InputError, match="tracker 2: found a str; expected a Tracker"):
+        ours.merge("dynamics.npz")  # type: ignore[arg-type] # what is refused
 
 
 @pytest.mark.parametrize("cut", [0, 1, 17, 35])
@@ -310,8 +313,40 @@ def test_what_is_no_tracker_is_refused(tmp_path: Path) -> None:
     ]:
         with pytest.raises(RunError, match=text):
             Tracker.load(tmp_path / name)
-    with pytest.raises(RunError, match="the state is not what a tracker"):
-        Tracker(3).load_state_dict({})
+    nothing: list[Any] = [{}, None]
+    for state in nothing:
+        with pytest.raises(RunError, match="the state is not what a tracker"):
+            Tracker(3).load_state_dict(state)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    logits, labels = story()
+    state = told(logits, labels).state_dict()["npz"]
+    whole = dict(np.load(io.BytesIO(state)))
+    for name in sorted(set(whole) - {"about"}):
+        np.savez(tmp_path / "short.npz", **{**whole, name: whole[name][..., :1]})
+        if whole[name].shape != whole[name][..., :1].shape and name != "probs":
+            with pytest.raises(RunError, match=rf"not of {N} items: {name}"):
+                Tracker.load(tmp_path / "short.npz")
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        damaged = np.frombuffer(state, np.uint8).copy()
+        damaged[rng.integers(len(damaged), size=2)] = rng.integers(256, size=2)
+        with contextlib.suppress(RunError):  # what says nothing of the tracker may be damaged
+            Tracker.restored({"npz": damaged.tobytes()})
+
+
+def test_a_tracker_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="No such file or directory"):
+        Tracker(3).save(tmp_path / "none" / "dynamics.npz")
+
+
+@pytest.mark.parametrize("keep_probs", [True, False])
+def test_a_state_that_kept_other_things_is_refused(keep_probs: bool) -> None:
+    logits, labels = story()
+    state = told(logits, labels, Tracker(N, keep_probs=keep_probs)).state_dict()
+    with pytest.raises(InputError, match=f"keep_probs={keep_probs}"):
+        Tracker(N, keep_probs=not keep_probs).load_state_dict(state)
 
 
 def test_a_state_has_no_pickle_in_it() -> None:
@@ -336,6 +371,16 @@ def test_a_state_has_no_pickle_in_it() -> None:
         ([0, 1], np.zeros((2, 3)), [0, 1], {"loss": 0.5}, "reduction='none'"),
         ([0, 1], np.zeros((2, 3)), [0, 1], {"weights": [0.5, 2]}, "weights: found 2"),
         (["a", "b"], np.zeros((2, 3)), [0, 1], {}, "give the ids to Tracker"),
+        ([True, False], np.zeros((2, 3)), [0, 1], {}, "items: found bool; expected whole numbers"),
+        (1, np.zeros((1, 3)), [0], {}, r"items: found shape \(\)"),
+        ([0, 1], np.zeros((2, 3)), None, {}, "labels: found None"),
+        ([0, 1], None, [0, 1], {}, "logits: found None"),
+        ([0, 1], np.zeros((2, 0)), [0, 1], {}, "logits: found shape"),
+        ([0, 1], [[1.0, 2.0, 3.0], [1.0]], [0, 1], {}, "logits: found rows of different lengths"),
+        ([0, 1], [["a"] * 3] * 2, [0, 1], {}, "logits: found str.*; expected real numbers"),
+        ([0, 1], np.zeros((2, 3), complex), [0, 1], {}, "logits: found complex128"),
+        ([0, 1], np.zeros((2, 3)), [0, 1], {"loss": ["a", "b"]}, "loss: found str"),
+        ([0, 1], np.zeros((2, 3)), [0, 1], {"weights": ["a", "b"]}, "weights: found str"),
     ],
 )
 def test_bad_batches_are_refused_and_change_nothing(
@@ -359,6 +404,49 @@ def test_unknown_ids_and_known_widths_are_refused() -> None:
         Tracker(["a", "a"])
     with pytest.raises(InputError, match="one item at least"):
         Tracker(0)
+
+
+def test_items_are_a_number_or_texts() -> None:
+    assert len(Tracker(np.int64(5))) == 5
+    for items, text in [
+        ([7, 8, 9], "ids such as 7; expected text; give their number"),
+        ("abc", "found a str; expected a dataset"),
+        (None, "found a NoneType"),
+        (2.5, "found a float"),
+    ]:
+        with pytest.raises(InputError, match=text):
+            Tracker(items)  # type: ignore[arg-type] # what is refused
+
+
+def test_a_batch_of_nothing_changes_nothing() -> None:
+    tracker = Tracker(3)
+    for k in (3, 4):
+        tracker.update(np.zeros(0, int), np.zeros((0, k)), np.zeros(0, int))
+    tracker.update([], [], [])
+    tracker.update([0, 1, 2], np.eye(3), [0, 1, 2])
+    assert tracker.statistics()["seen"].to_list() == [1, 1, 1]
+
+
+def test_one_logit_and_two_may_take_turns() -> None:
+    tracker = Tracker(1)
+    for sight in ([1.0], [[0.0, 1.0]], [[1.0]]):
+        tracker.update([0], sight, [1])
+    assert tracker.statistics().select("seen", "margin").row(0) == (3, 1.0)
+
+
+def test_bad_questions_are_refused() -> None:
+    logits, labels = story()
+    tracker = told(logits, labels, Tracker(N, threshold_class=True))
+    with pytest.raises(InputError, match="k: found -1"):
+        tracker.suspects(-1)
+    with pytest.raises(InputError, match="k: found -1"):
+        tracker.kept_rows(-1)
+    with pytest.raises(InputError, match="percentile: found 101"):
+        tracker.below_threshold(101)
+    with pytest.raises(InputError, match=r"(?s)share: found 1\.5.*labels: found others"):
+        threshold_labels([0, 3], 3, share=1.5)
+    with pytest.raises(InputError, match="labels: found others, of type float64"):
+        threshold_labels([0.5, 1], 3)
 
 
 def test_a_tracker_that_saw_nothing_says_so() -> None:

@@ -133,6 +133,25 @@ def test_losses_of_another_length_are_refused_both_at_once() -> None:
     assert [problem.where for problem in caught.value.problems] == ["class_loss", "location_loss"]
 
 
+def test_losses_that_are_no_numbers_are_refused() -> None:
+    tracker = BoxTracker(made_up())
+    with pytest.raises(InputError, match="class_loss: found str"):
+        tracker.update([0], ["a"], [0.1])
+    with pytest.raises(InputError, match=r"boxes: found shape \(1, 1\)"):
+        tracker.update([[0]], [[0.1]], [[0.1]])
+    with pytest.raises(InputError, match="k: found -1"):
+        tracker.suspects(-1)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_losses_may_be_in_half_precision(precision: str) -> None:
+    torch = pytest.importorskip("torch")
+    tracker = BoxTracker(made_up())
+    loss = torch.tensor([0.5, 0.25], requires_grad=True).to(getattr(torch, precision))
+    tracker.update(torch.tensor([0, 1]), loss, loss)
+    assert tracker.statistics()["class_loss"].to_list()[:2] == [0.5, 0.25]
+
+
 def test_class_labels_are_refused() -> None:
     items = pl.DataFrame({"item_id": ["a"]})
     labels = items.with_columns(annotation_id="item_id", label=pl.lit("cat"))
@@ -158,6 +177,8 @@ def test_processes_are_put_together() -> None:
 
 def test_trackers_of_other_boxes_are_refused() -> None:
     tracker, dataset = BoxTracker(made_up()), made_up()
+    with pytest.raises(InputError, match="tracker 2: found a Tracker; expected a BoxTracker"):
+        tracker.merge(Tracker(6))  # type: ignore[arg-type] # what is refused
     for other in (
         made_up(4),
         Dataset(dataset.items, dataset.annotations, ("dog", "cat"), "memory"),

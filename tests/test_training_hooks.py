@@ -183,6 +183,21 @@ def test_bad_values_on_a_device_come_up_at_the_end_of_the_epoch() -> None:
     assert tracker.statistics()["seen"].to_list() == [2, 2, 2]
 
 
+def test_wrong_types_on_a_device_come_up_at_once() -> None:
+    torch = pytest.importorskip("torch")
+    rows, logits = (
+        torch.zeros(2, dtype=torch.int64, device="meta"),
+        torch.zeros(2, 3, device="meta"),
+    )
+    for items, labels, text in [
+        (rows, rows.float(), "labels: found float32; expected whole numbers"),
+        (rows.bool(), rows, "items: found bool"),
+        (rows, rows.to(torch.complex64), "labels: found complex64"),
+    ]:
+        with pytest.raises(InputError, match=text):
+            Tracker(3).update(items, logits, labels)
+
+
 def test_a_state_goes_through_torchs_safe_loading(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     tracker = Tracker(3)

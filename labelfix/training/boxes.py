@@ -107,15 +107,17 @@ class BoxTracker(Saved):
         InputError
             If shapes do not fit, or a box is not among the dataset's.
         """
-        losses = [_array(one).astype(np.float64) for one in (class_loss, location_loss)]
+        given = [_array(one) for one in (class_loss, location_loss)]
         rows = self._rows(boxes)
-        problems = [
-            Problem(name, f"shape {loss.shape}", f"{rows.shape}: one a box")
-            for name, loss in zip(PARTS, losses, strict=True)
-            if loss.shape != rows.shape
-        ]
+        problems = [] if rows.ndim == 1 else [Problem("boxes", f"shape {rows.shape}", "(m,)")]
+        for name, loss in zip(PARTS, given, strict=True):
+            if loss.shape != rows.shape:
+                problems.append(Problem(name, f"shape {loss.shape}", f"{rows.shape}: one a box"))
+            elif loss.dtype.kind not in "fiu":
+                problems.append(Problem(name, loss.dtype.name, "real numbers"))
         if problems:
             raise InputError(problems)
+        losses = [loss.astype(np.float64) for loss in given]
         np.add.at(self._seen, rows, 1)
         np.add.at(self._broken, rows[~np.isfinite(losses).all(axis=0)], 1)
         epoch = np.full(len(rows), float(self.epoch))
@@ -187,8 +189,10 @@ class BoxTracker(Saved):
         Raises
         ------
         InputError
-            If `by` is none of these, or nothing was seen yet.
+            If `by` is none of these, k is below 0, or nothing was seen yet.
         """
+        if k < 0:
+            raise InputError(Problem("k", str(k), "0 or more"))
         known = [*PARTS, *(f"{name}_slope" for name in PARTS)]
         if by not in known:
             raise InputError(Problem("by", repr(by), f"one of {', '.join(known)}"))
@@ -262,6 +266,7 @@ class BoxTracker(Saved):
         InputError
             If they are not of the same boxes and classes.
         """
+        self._check_sort(others)
         problems = [
             Problem(f"tracker {number}", "other boxes or classes", "those of the first")
             for number, one in enumerate(others, start=2)
@@ -345,4 +350,8 @@ class BoxTracker(Saved):
 
 def _array(values: Any) -> NDArray[Any]:
     """Give an array of what may be a tensor on some device."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if not hasattr(values, "detach"):
+        return np.asarray(values)
+    from labelfix.training.tensors import as_array
+
+    return as_array(values.detach())

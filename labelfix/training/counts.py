@@ -169,13 +169,18 @@ class Counts:
         return {name: values for name, values in found.items() if values is not None}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Make it again; KeyError where something is missing."""
-        found = {one.name: arrays.get(one.name) for one in fields(cls)}
-        missing = [name for name, values in found.items() if values is None and name != "probs"]
-        if missing:
-            raise KeyError(", ".join(missing))
-        return cls(**{**found, "epochs": list(arrays["epochs"])})  # type: ignore[arg-type] # looked at above
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], n: int) -> Self:
+        """Make it again; KeyError or ValueError where something is missing, or of another shape."""
+        empty, names = cls.of(n), [one.name for one in fields(cls)]
+        found = {name: arrays[name] for name in names if name in arrays or name != "probs"}
+        shapes = {name: np.shape(getattr(empty, name)) for name in found}
+        shapes |= {"epochs": (len(found["epochs"]), 2, (n + 7) // 8)}
+        if "probs" in found:
+            shapes["probs"] = (n, *found["probs"].shape[1:2])
+        wrong = [name for name, values in found.items() if values.shape != shapes[name]]
+        if wrong:
+            raise ValueError(f"not of {n} items: {', '.join(wrong)}")
+        return cls(**{**found, "epochs": list(found["epochs"])})  # type: ignore[arg-type] # looked at above
 
     def _add_probs(self, item: NDArray[np.int64], probs: NDArray[Any]) -> None:
         if self.probs is None:

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -17,14 +18,14 @@ from labelfix.errors import InputError, Problem, RunError
 from labelfix.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
 __all__ = ["Saved"]
 
 _DAMAGE = (
-    *(AttributeError, KeyError, TypeError, ValueError, EOFError),
+    *(AttributeError, KeyError, TypeError, ValueError, EOFError, OSError, RuntimeError),
     *(zipfile.BadZipFile, pl.exceptions.PolarsError),
 )
 """What reading something else, or a part of it, ends in."""
@@ -94,13 +95,23 @@ class Saved(ABC):
         RunError
             If it is something else, or a newer version's.
         """
-        return cls._read(state.get("npz", b""), "the state")
+        content = state.get("npz", b"") if isinstance(state, Mapping) else b""
+        return cls._read(content, "the state")
 
     def save(self, path: str | Path) -> None:
-        """Write all that is known to one .npz file, without pickles."""
+        """Write all that is known to one .npz file, without pickles.
+
+        Raises
+        ------
+        RunError
+            If it cannot be written.
+        """
         content = self.state_dict()["npz"]
-        with replacing(Path(path)) as file:
-            file.write(content)
+        try:
+            with replacing(Path(path)) as file:
+                file.write(content)
+        except OSError as error:
+            raise RunError(f"{path}: {error.strerror}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -116,6 +127,16 @@ class Saved(ABC):
         except OSError as error:
             raise RunError(f"{path}: {error.strerror}") from error
         return cls._read(content, str(path))
+
+    def _check_sort(self, others: Sequence[Any]) -> None:
+        """Refuse to be put together with anything else."""
+        problems = [
+            Problem(f"tracker {number}", f"a {type(one).__name__}", f"a {type(self).__name__}")
+            for number, one in enumerate(others, start=2)
+            if not isinstance(one, type(self))
+        ]
+        if problems:
+            raise InputError(problems)
 
     @classmethod
     def _read(cls, content: bytes, where: str) -> Self:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["as_array", "kept", "moved"]
+__all__ = ["as_array", "kept", "moved", "type_of"]
 
 
 def kept(tensor: torch.Tensor) -> torch.Tensor:
@@ -41,3 +41,10 @@ def as_array(tensor: torch.Tensor) -> NDArray[Any]:
         tensor = tensor.float()
     array: NDArray[Any] = tensor.cpu().numpy()
     return array
+
+
+def type_of(tensor: torch.Tensor) -> tuple[str, str]:
+    """Give the sort of its numbers, as numpy calls them (b, i, f, c), and the type's name."""
+    real = "f" if tensor.dtype.is_floating_point else "i"
+    sort = "b" if tensor.dtype == torch.bool else "c" if tensor.dtype.is_complex else real
+    return sort, str(tensor.dtype).removeprefix("torch.")

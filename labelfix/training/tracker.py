@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, SupportsIndex
 
 import numpy as np
 import polars as pl
@@ -90,7 +91,7 @@ class Tracker(Saved):
 
     def __init__(
         self,
-        items: Dataset | int | Sequence[str],
+        items: Dataset | SupportsIndex | Sequence[str],
         class_names: Sequence[str] | None = None,
         *,
         keep_probs: bool = True,
@@ -100,13 +101,11 @@ class Tracker(Saved):
         if isinstance(items, Dataset):
             class_names = items.class_names if class_names is None else class_names
             items = items.items["item_id"].to_list()
-        self.item_ids: tuple[str, ...] | None = None if isinstance(items, int) else tuple(items)
+        self._n, self.item_ids = _counted(items)
         self.class_names = None if class_names is None else tuple(class_names)
         self.keep_probs = keep_probs
         self.threshold_class = threshold_class
         self.buffer_bytes = buffer_bytes
-        self._n = items if isinstance(items, int) else len(items)
-        _check_items(self._n, self.item_ids)
         self._counts = Counts.of(self._n)
         self._row_of: dict[str, int] | None = None
         self._width: int | None = None
@@ -158,18 +157,24 @@ class Tracker(Saved):
         Raises
         ------
         InputError
-            If shapes do not fit, or the width of the logits changes, or, for what is not on a
-            device, items or labels are out of range.
+            If shapes or types do not fit, or the width of the logits changes, or, for what is not
+            on a device, items or labels are out of range.
         """
-        logits, labels, loss, weights = (_kept(one) for one in (logits, labels, loss, weights))
-        if logits.ndim == 1:
-            logits = logits[:, None]
-        batch = _Batch(self._rows(items), logits, labels, loss, weights)
+        given = {"logits": logits, "labels": labels, "loss": loss, "weights": weights}
+        kept = {name: _kept(name, values) for name, values in given.items()}
+        batch = _Batch(self._rows(items), **kept)
+        if batch.logits is not None and batch.logits.ndim == 1:
+            batch = batch._replace(logits=batch.logits[:, None])
         self._check_shapes(batch)
-        width = self._width or _width(logits)
-        checked = (_on_host(one) for one in (batch.items, labels, weights))
+        if not len(batch.items):
+            return
+        _check_types(batch)
+        width = self._width or _width(batch.logits)
+        checked = (_on_host(one) for one in (batch.items, batch.labels, batch.weights))
         self._check_values(*checked, width=width)
         self._width = width
+        if self._waiting and self._waiting[-1].logits.shape[1] != batch.logits.shape[1]:
+            self.flush()  # one column speaks of the same classes as two, but is not joined to them
         self._waiting.append(batch)
         self._waiting_bytes += sum(one.nbytes for one in batch if one is not None)
         if self._waiting_bytes > self.buffer_bytes:
@@ -283,8 +288,10 @@ class Tracker(Saved):
         Raises
         ------
         InputError
-            If `by` is none of these, or nothing was seen yet.
+            If `by` is none of these, k is below 0, or nothing was seen yet.
         """
+        if k < 0:
+            raise InputError(Problem("k", str(k), "0 or more"))
         if by not in LOW_IS_SUSPICIOUS:
             raise InputError(Problem("by", repr(by), f"one of {', '.join(LOW_IS_SUSPICIOUS)}"))
         low = LOW_IS_SUSPICIOUS[by]
@@ -332,8 +339,10 @@ class Tracker(Saved):
         Raises
         ------
         InputError
-            If no item was in the threshold class.
+            If no item was in the threshold class, or it is no percentile.
         """
+        if not 0 <= percentile <= 100:
+            raise InputError(Problem("percentile", str(percentile), "a number in [0, 100]"))
         self._check_seen()
         margin = self._counts.means()["margin"]
         moved = (self._counts.label == self._n_classes) & np.isfinite(margin)
@@ -464,6 +473,7 @@ class Tracker(Saved):
         InputError
             If they are not of the same items and classes.
         """
+        self._check_sort(others)
         everyone = [self, *others]
         for one in everyone:
             one.flush()
@@ -503,10 +513,14 @@ class Tracker(Saved):
             keep_probs=about["keep_probs"],
             threshold_class=about["threshold_class"],
         )
-        tracker._counts, tracker._width = Counts.from_arrays(arrays), about["width"]
+        tracker._counts = Counts.from_arrays(arrays, len(tracker))
+        tracker._width = about["width"]
         return tracker
 
     def _go_on_from(self, other: Self) -> None:
+        if other.keep_probs != self.keep_probs:
+            found = f"one with keep_probs={other.keep_probs}"
+            raise InputError(Problem("state", found, f"keep_probs={self.keep_probs}"))
         self._counts, self._width = other._counts, other._width
         self._waiting, self._waiting_bytes = [], 0
 
@@ -528,11 +542,9 @@ class Tracker(Saved):
 
     def _rows(self, items: Any) -> Any:
         """Turn item ids into rows; leave rows as they are."""
-        if hasattr(items, "detach"):
-            return _kept(items)
-        given = np.asarray(items)
-        if given.dtype.kind not in "UO":
-            return np.array(given)
+        given = _kept("items", items)
+        if not isinstance(given, np.ndarray) or given.dtype.kind not in "UO":
+            return given
         if self.item_ids is None:
             raise InputError(Problem("items", "item ids", "rows", "give the ids to Tracker"))
         if self._row_of is None:
@@ -606,20 +618,23 @@ class Tracker(Saved):
 
     def _check_shapes(self, batch: _Batch) -> None:
         """Hold a batch to one row an item, and to the width of those before."""
-        n = len(batch.items)
+        absent = [name for name, one in zip(_NEEDED, batch, strict=False) if one is None]
+        if absent:
+            raise InputError([Problem(name, "None", "those of the batch") for name in absent])
+        n = (*batch.items.shape, 1)[0]
         problems = [
             Problem(name, f"shape {tuple(one.shape)}", f"({n},): one an item", _FIXES.get(name, ""))
             for name, one in batch._asdict().items()
             if name != "logits" and one is not None and tuple(one.shape) != (n,)
         ]
         shape = tuple(batch.logits.shape)
-        width = _width(batch.logits) if len(shape) == 2 else None
-        if width is None or shape[0] != n:
+        width = _width(batch.logits) if len(shape) == 2 else 0
+        if not width or shape[0] != n:
             problems.append(Problem("logits", f"shape {shape}", f"({n}, classes)"))
-        elif self._width is not None and width != self._width:
+        elif n and self._width is not None and width != self._width:
             before = f"{self._width}, as before"
             problems.append(Problem("logits", f"{width} classes", before))
-        elif self.class_names is not None and width != self._n_classes + self.threshold_class:
+        elif n and self.class_names and width != self._n_classes + self.threshold_class:
             known = f"{self._n_classes + self.threshold_class}, as there are classes"
             problems.append(Problem("logits", f"{width} classes", known))
         if problems:
@@ -637,11 +652,7 @@ class Tracker(Saved):
         problems = []
         for name, values, stop in [("items", items, self._n), ("labels", labels, width)]:
             expected = f"whole numbers from 0 to {stop - 1}"
-            if values is None:
-                continue
-            if values.dtype.kind not in "iub":
-                problems.append(Problem(name, values.dtype.name, expected))
-            elif len(bad := values[(values < 0) | (values >= stop)]):
+            if values is not None and len(bad := values[(values < 0) | (values >= stop)]):
                 found = f"{len(bad)} out of range, such as {bad[0]}"
                 problems.append(Problem(name, found, expected))
         if weights is not None and not ((weights >= 0) & (weights <= 1)).all():
@@ -651,7 +662,10 @@ class Tracker(Saved):
             raise InputError(problems)
 
 
+_NEEDED = ("items", "logits", "labels")
 _FIXES = {"loss": "use reduction='none'"}
+_TYPES = {"items": "iu", "labels": "iub"}
+"""Sorts of numbers, as numpy calls them; the others may be of any."""
 
 
 def threshold_labels(
@@ -675,25 +689,54 @@ def threshold_labels(
     seed
         Which ones.
 
+    Raises
+    ------
+    InputError
+        If `share` or a label is out of its range.
+
     Examples
     --------
     >>> (threshold_labels(np.zeros(100), 4) == 4).sum()
     np.int64(20)
     """
-    moved = np.array(labels, dtype=np.int64)
-    count = round(len(moved) * (1 / (n_classes + 1) if share is None else share))
+    moved = np.array(labels)
+    share = 1 / (n_classes + 1) if share is None else share
+    problems = []
+    if not 0 < share < 1:
+        problems.append(Problem("share", str(share), "a number in (0, 1)"))
+    if moved.dtype.kind not in "iub" or ((moved < 0) | (moved >= n_classes)).any():
+        found = f"others, of type {moved.dtype.name}"
+        problems.append(Problem("labels", found, f"whole numbers from 0 to {n_classes - 1}"))
+    if problems:
+        raise InputError(problems)
+    moved = moved.astype(np.int64)
+    count = round(len(moved) * share)
     moved[np.random.default_rng(seed).permutation(len(moved))[:count]] = n_classes
     return moved
 
 
-def _check_items(n: int, item_ids: tuple[str, ...] | None) -> None:
+def _counted(items: Any) -> tuple[int, tuple[str, ...] | None]:
+    """Take a number of items, or their ids."""
+    try:
+        n, ids = operator.index(items), None
+    except TypeError:
+        if isinstance(items, str) or not hasattr(items, "__iter__"):
+            expected = "a dataset, a number of items, or their ids"
+            raise InputError(Problem("items", f"a {type(items).__name__}", expected)) from None
+        ids = tuple(items)
+        n = len(ids)
     if n < 1:
         raise InputError(Problem("items", str(n), "one item at least"))
-    if item_ids is not None and len(set(item_ids)) < n:
-        raise InputError(Problem("items", f"{n - len(set(item_ids))} ids twice", "each once"))
+    if ids is not None:
+        if other := [one for one in ids if not isinstance(one, str)]:
+            fix = "give their number, and use rows"
+            raise InputError(Problem("items", f"ids such as {other[0]!r}", "text", fix))
+        if twice := n - len(set(ids)):
+            raise InputError(Problem("items", f"{twice} ids twice", "each once"))
+    return n, ids
 
 
-def _kept(values: Any) -> Any:
+def _kept(name: str, values: Any) -> Any:
     """Copy, on its own device: loops write into their arrays."""
     if values is None:
         return None
@@ -701,7 +744,30 @@ def _kept(values: Any) -> Any:
         from labelfix.training.tensors import kept
 
         return kept(values)
-    return np.array(values)
+    try:
+        return np.array(values)
+    except ValueError as error:
+        raise InputError(Problem(name, "rows of different lengths", "an array")) from error
+
+
+def _check_types(batch: _Batch) -> None:
+    """Hold what a batch brought to numbers of the right sort, without looking at any."""
+    problems = []
+    for name, one in batch._asdict().items():
+        if one is not None and _type(one)[0] not in _TYPES.get(name, "fiub"):
+            expected = "whole numbers" if name in _TYPES else "real numbers"
+            problems.append(Problem(name, _type(one)[1], expected))
+    if problems:
+        raise InputError(problems)
+
+
+def _type(values: Any) -> tuple[str, str]:
+    """Give the sort and the name of the type of an array, or of a tensor on any device."""
+    if isinstance(values, np.ndarray):
+        return values.dtype.kind, values.dtype.name
+    from labelfix.training.tensors import type_of
+
+    return type_of(values)
 
 
 def _width(logits: Any) -> int:
