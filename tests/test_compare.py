@@ -237,6 +237,8 @@ def test_a_weak_model_is_not_taken_for_one_of_another_order() -> None:
         "guess": np.random.default_rng(0).integers(0, 6, 300),
     }
     compare_models(answers, {"original": LabelSets.of(data["labels"])}, draws=0)
+    rare = LabelSets.of((np.arange(300) % 10 > 0).astype(int))
+    compare_models(dict.fromkeys(["always 0"], np.zeros(300, int)), {"original": rare}, draws=0)
 
 
 def test_everything_wrong_is_told_at_once() -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "Comparison",
     "Drop",
     "LabelSets",
+    "Renaming",
     "compare_models",
     "error_kinds",
     "in_another_order",
@@ -328,7 +329,7 @@ def _refuse_other_orders(tops: Mapping[str, NDArray[np.integer]], original: Labe
     expected = "classes in the order of the labels"
     fix = "reorder its classes, or allow any_class_order (--any-class-order)"
     problems = [
-        Problem(f"predictions {name}", told, expected, fix)
+        Problem(f"predictions {name}", str(told), expected, fix)
         for name, top in tops.items()
         if (told := in_another_order(top[:, 0], labels, classes))
     ]
@@ -336,33 +337,59 @@ def _refuse_other_orders(tops: Mapping[str, NDArray[np.integer]], original: Labe
         raise InputError(problems)
 
 
+@dataclass(frozen=True, eq=False)
+class Renaming:
+    """What answers would be worth if their numbers stood for other classes.
+
+    Parameters
+    ----------
+    as_is, renamed
+        Share that is right as they are, and with each answer renamed.
+    label
+        What each answer is renamed to, shape (K,); the answer itself where nobody gave it.
+    """
+
+    as_is: float
+    renamed: float
+    label: NDArray[np.int64]
+
+    def __str__(self) -> str:
+        return (
+            f"answers that are right {self.as_is:.1%} of the time as they are, and "
+            f"{self.renamed:.1%} with the classes renamed"
+        )
+
+
 def in_another_order(
     answers: NDArray[np.integer], labels: NDArray[np.integer], classes: int
-) -> str | None:
+) -> Renaming | None:
     """Say so if answers stand for other classes than their numbers say.
 
     Each answer is renamed to the label that it goes with most often. With ten items a class, no
-    honest model gains much by that; one whose classes are permuted gains everything.
+    honest model gains much by that; one whose classes are permuted gains everything. Once renamed,
+    answers must be right twice as often as they are, and wrong half as often as whoever always
+    gives the most frequent label: answers that say nothing can be renamed to that one.
 
     Examples
     --------
     >>> labels = np.arange(40) % 2
-    >>> in_another_order(1 - labels, labels, 2)
-    'answers that are right 0.0% of the time as they are, and 100.0% with the classes renamed'
+    >>> print(in_another_order(1 - labels, labels, 2))
+    answers that are right 0.0% of the time as they are, and 100.0% with the classes renamed
     """
     if len(labels) < 10 * classes:
         return None
     answer = answers.astype(np.int64).clip(0)
     pairs, times = np.unique(answer * classes + labels, return_counts=True)
-    most = np.zeros(classes, np.int64)
-    np.maximum.at(most, pairs // classes, times)
-    as_is, renamed = float((answer == labels).mean()), most.sum() / len(labels)
-    if renamed <= 2 * as_is or renamed - as_is <= 0.2:
+    order = np.argsort(-times, kind="stable")
+    said, first = np.unique(pairs[order] // classes, return_index=True)
+    most = order[first]
+    as_is, renamed = float((answer == labels).mean()), float(times[most].sum() / len(labels))
+    least = (1 + np.bincount(labels).max() / len(labels)) / 2
+    if renamed < least or renamed < 2 * as_is:
         return None
-    return (
-        f"answers that are right {as_is:.1%} of the time as they are, and {renamed:.1%} with the "
-        "classes renamed"
-    )
+    label = np.arange(classes)
+    label[said] = pairs[most] % classes
+    return Renaming(as_is, renamed, label)
 
 
 def _shown(

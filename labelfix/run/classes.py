@@ -71,7 +71,7 @@ def judge(
     said = pred_probs.argmax(axis=1)
     agreement = float((said == dataset.labels).mean())
     if options.pred_probs:
-        _warn_of_order(dataset, said, agreement)
+        _warn_of_order(dataset, said)
     return Outcome(
         issues=found.issues,
         folds=_folds(dataset, predictions),
@@ -84,30 +84,22 @@ def judge(
     )
 
 
-def _warn_of_order(dataset: Dataset, said: NDArray[np.int64], agreement: float) -> None:
-    """Say so where columns seem to stand for other classes than they are taken for.
-
-    With ten items a class, no honest model gains much by renaming its classes.
-    """
-    import polars as pl
+def _warn_of_order(dataset: Dataset, said: NDArray[np.int64]) -> None:
+    """Say so where columns seem to stand for other classes than they are taken for."""
+    from labelfix.evaluate.compare import in_another_order
 
     names = dataset.class_names
-    if len(said) < 10 * len(names):
+    told = in_another_order(said, dataset.labels, len(names))
+    if told is None:
         return
-    pairs = pl.DataFrame({"said": said, "given": dataset.labels}).group_by("said", "given").len()
-    most = pairs.sort("len", "given", descending=[True, False]).unique("said", keep="first")
-    could = most["len"].sum() / len(said)
-    if could < 0.5 or agreement > could / 2:
-        return
-    odd = most.filter(pl.col("said") != pl.col("given")).sort("said").head(3)
+    odd = [row for row, label in enumerate(told.label) if row != label][:3]
     seen = ", ".join(
-        f"{names[said]!r} is for the most part labelled {names[given]!r}"
-        for said, given in odd.select("said", "given").iter_rows()
+        f"{names[row]!r} is for the most part labelled {names[told.label[row]]!r}" for row in odd
     )
     warnings.warn(
-        f"the probabilities agree with {agreement:.0%} of the labels, and would with {could:.0%} "
-        f"if their columns stood for other classes: what they call {seen}; say what the columns "
-        "stand for with --class-names, or name them in a table",
+        f"the probabilities agree with {told.as_is:.0%} of the labels, and would with "
+        f"{told.renamed:.0%} if their columns stood for other classes: what they call {seen}; say "
+        "what the columns stand for with --class-names, or name them in a table",
         LabelfixWarning,
         stacklevel=2,
     )
