@@ -74,7 +74,7 @@ A reviewer who decides on rows of the queue, in the order of labelfix, of Object
 on the same out-of-fold predictions (`labelfix.evaluate.boxreview.play_boxes`). Many boxes that are
 said to be missing are missing in the revision too (see [bccd](bccd.md)) and count as no error here,
 so the figures are low for all. FiftyOne's queue has every prediction in it, and finds most after
-800 rows; `random` is one draw of the rows of labelfix's queue, which is hardly ahead of it by then."""
+800 rows; `random` is one draw of the rows of labelfix's queue, which is hardly ahead of it then."""
 
 STAGES = "0,25,50,65,75,85,90,100"
 
