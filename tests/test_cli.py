@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -36,7 +37,7 @@ HOSTILE = "cat\x1b[31m\x1b]0;owned\x07\u202egnp"
 def labelfix(*args: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     command = [sys.executable, "-m", "labelfix", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ SLOW = """
             done = len(log.read_text().split()) if log.exists() else 0
             log.write_text("x " * (done + 1))
             if done == 2:
-                time.sleep(60)
+                time.sleep(300)  # until it is interrupted
             return super().fit(X, y)
 """
 
@@ -205,12 +206,17 @@ def test_an_interrupt_is_130_and_what_is_done_stays(tmp_path: Path) -> None:
         text=True,
     )
     fits = tmp_path / "fits.txt"
-    for _ in range(600):
-        if fits.exists() and len(fits.read_text().split()) == 3:
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=30)
+    try:
+        until = time.monotonic() + 120
+        while not (fits.exists() and len(fits.read_text().split()) == 3):
+            assert process.poll() is None, "it ended before it came to the third fold"
+            assert time.monotonic() < until, "it never came to the third fold"
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate(timeout=120)
+    finally:
+        process.kill()  # nothing, if it ended
+        process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in shown
     assert "goes on" in shown
@@ -219,7 +225,9 @@ def test_an_interrupt_is_130_and_what_is_done_stays(tmp_path: Path) -> None:
 
 def test_a_closed_pipe_is_no_crash(run: Path) -> None:
     command = f"{sys.executable} -m labelfix show {run} --format csv | true"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.stderr == ""
 
 
@@ -366,8 +374,11 @@ def in_a_terminal(*args: str) -> str:
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "labelfix", *args]
     with subprocess.Popen(command, stdout=follower, stderr=follower) as process:
+        watch = threading.Timer(120, process.kill)
+        watch.start()
         os.close(follower)
         shown = b"".join(_chunks(leader))
+        watch.cancel()
     assert process.returncode == 0, shown
     return shown.decode()
 

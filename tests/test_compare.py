@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -657,7 +656,6 @@ def test_the_articles_list_is_the_reassessed_labels(data_dir: Path, tmp_path: Pa
 
 def test_help_is_quick_and_loads_no_matplotlib() -> None:
     code = "import sys, labelfix.cli.compare; print('matplotlib' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
-    )
+    call = [sys.executable, "-c", code]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "False"

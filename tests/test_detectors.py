@@ -361,7 +361,7 @@ def test_ultralytics_boxes_are_those_of_its_own_predict(
     images = [str(path) for path in squares.image_paths or ()]
     call = [sys.executable, "-c", CHILD, str(tmp_path), *images]
     env = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_OFFLINE": "True"}
-    subprocess.run(call, env=env, check=True, capture_output=True, cwd=tmp_path)
+    subprocess.run(call, env=env, check=True, capture_output=True, cwd=tmp_path, timeout=300)
     theirs = np.load(tmp_path / "boxes.npy")
     ready = replace(yolo, weights=str(tmp_path / "own.pt"), confidence=1e-9)
     ids = squares.items["item_id"].to_list()

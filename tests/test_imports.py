@@ -128,7 +128,8 @@ def test_heavy_libraries_stay_inside_their_adapter(path: Path) -> None:
 
 def loaded_by(statement: str) -> set[str]:
     code = f"import sys\n{statement}\nprint(*sorted(m.partition('.')[0] for m in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    call = [sys.executable, "-c", code]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=120)
     return set(done.stdout.splitlines()[-1].split())
 
 

@@ -282,7 +282,8 @@ def test_a_killed_run_goes_on_at_the_fold_it_reached(tmp_path: Path) -> None:
         environment = {**os.environ, "DIE_AT": str(die_at)}
         package = str(Path(labelfix.__file__).parents[1])
         environment["PYTHONPATH"] = package
-        return subprocess.run([sys.executable, script], env=environment, check=False).returncode
+        call = [sys.executable, str(script)]
+        return subprocess.run(call, env=environment, check=False, timeout=120).returncode
 
     assert run(die_at=4) == -9
     assert len((tmp_path / "fits").read_text().splitlines()) == 4

@@ -415,7 +415,7 @@ def test_a_kill_leaves_the_old_file_and_the_next_run_sweeps_up(
         "    file.write(b'half'); file.flush(); os._exit(9)\n"
     )
     killed = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "run/report.html")], check=False
+        [sys.executable, "-c", code, str(tmp_path / "run/report.html")], check=False, timeout=120
     )
     assert killed.returncode == 9
     assert (tmp_path / "run/report.html").read_bytes() == before
