@@ -599,7 +599,8 @@ def test_watching_loads_no_torch() -> None:
         "t.update([0, 1], [[1., 0.], [0., 1.]], [0, 1]); t.end_epoch(); t.issues([0, 1])\n"
         "print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    call = [sys.executable, "-c", code]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "False"
 
 
