@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -213,7 +214,11 @@ import sys
 import numpy as np
 from torch import distributed
 from labelfix.training import Tracker
-from labelfix.training.pytorch import merged_over_processes
+from labelfix.training.pytorch import (
+    go_on_over_processes,
+    merged_over_processes,
+    states_over_processes,
+)
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
@@ -222,6 +227,13 @@ for epoch in range(4):
     rows = np.random.default_rng(epoch).permutation(10)[rank::2]
     tracker.update(rows, np.random.default_rng(epoch).normal(size=(10, 3))[rows], rows % 3)
     tracker.end_epoch()
+    if epoch == 1:  # cut short: each goes on with its own
+        states, tracker = states_over_processes(tracker), Tracker(10)
+        go_on_over_processes(tracker, states)
+    if epoch == 2:  # as if it had been one process: the second goes on with nothing
+        states, tracker = [merged_over_processes(tracker).state_dict()], Tracker(10)
+        go_on_over_processes(tracker, states)
+        assert tracker.epoch == 3
 merged_over_processes(tracker).save(f"{folder}/{rank}.npz")
 distributed.destroy_process_group()
 """
@@ -303,7 +315,7 @@ def test_hugging_face(torch_names: dict[str, Any], tmp_path: Path) -> None:
     assert names["tracker"].epoch == 5
     assert_finds(names)
     last = max(tmp_path.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    kept = Tracker.load(last / "labelfix-tracker.npz")
+    kept = Tracker.load(last / "labelfix-tracker-0.npz")
     assert kept.statistics().drop("item_id").equals(names["tracker"].statistics().drop("item_id"))
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
@@ -339,6 +351,19 @@ def test_hugging_face_goes_on_from_its_checkpoint(
             trainer.train(resume_from_checkpoint=epochs == 3)
     assert [tracker.epoch for tracker in trackers] == [2, 3]
     assert trackers[1].statistics()["seen"].to_list() == [3] * 256
+
+
+def test_hugging_face_says_what_takes_the_labels_away(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    from labelfix.training.huggingface import TrackerCallback
+
+    model = torch.nn.Module()
+    model.forward = lambda pixels: {"logits": pixels}
+    arguments, state = SimpleNamespace(output_dir=tmp_path), SimpleNamespace(global_step=0)
+    TrackerCallback(Tracker(2)).on_train_begin(arguments, state, None, model=model)
+    with pytest.raises(InputError, match=r"no 'labels' .* no label_smoothing_factor"):
+        model(pixels=torch.zeros(2, 3), item_index=torch.tensor([0, 1]))
 
 
 def test_skorch(torch_names: dict[str, Any]) -> None:

@@ -7,16 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback as _Callback
 
+from labelfix.atomic import replacing
+from labelfix.errors import InputError, Problem
+from labelfix.training.pytorch import go_on_over_processes, states_over_processes
+
 if TYPE_CHECKING:
     from labelfix.training.tracker import Tracker
 
 __all__ = ["TrackerCallback"]
 
-_FILE = "labelfix-tracker.npz"
+_FILES = "labelfix-tracker-{}.npz"  # one for each process
 
 
 class TrackerCallback(_Callback):  # type: ignore[misc] # transformers is not looked at by mypy
     """Tells a tracker of each batch and epoch, and keeps it beside each checkpoint.
+
+    With several processes each has its own: put them together at the end, with
+    `labelfix.training.pytorch.merged_over_processes`.
 
     `Trainer` shows its callbacks neither batches nor logits, so they are read as they go through
     the model: the row of each item is taken out of what the model is called with. That needs
@@ -43,18 +50,24 @@ class TrackerCallback(_Callback):  # type: ignore[misc] # transformers is not lo
             model.register_forward_pre_hook(self._take_rows, with_kwargs=True),
             model.register_forward_hook(self._see, with_kwargs=True),
         ]
-        kept = self._folder(args, state) / _FILE
-        if state.global_step and kept.exists():
-            self.tracker.load_state_dict({"npz": kept.read_bytes()})
+        folder = self._folder(args, state)
+        files = [
+            folder / _FILES.format(n) for n in range(len(list(folder.glob(_FILES.format("*")))))
+        ]
+        if state.global_step and files:
+            go_on_over_processes(self.tracker, [{"npz": file.read_bytes()} for file in files])
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """End the epoch."""
         self.tracker.end_epoch()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Keep the tracker beside the checkpoint."""
+        """Keep the trackers of all processes beside the checkpoint."""
+        states = states_over_processes(self.tracker)
         if state.is_world_process_zero:
-            self.tracker.save(self._folder(args, state) / _FILE)
+            for number, one in enumerate(states):
+                with replacing(self._folder(args, state) / _FILES.format(number)) as file:
+                    file.write(one["npz"])
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave the model as it was."""
@@ -72,4 +85,8 @@ class TrackerCallback(_Callback):  # type: ignore[misc] # transformers is not lo
     def _see(self, module: Any, args: Any, kwargs: dict[str, Any], outputs: Any) -> None:
         """Take in a batch that the model learns from."""
         if module.training and self._rows is not None:
+            if self.labels not in kwargs:
+                fix = "no label_smoothing_factor or compute_loss_func, which take them out"
+                found = f"no {self.labels!r} in what the model is called with"
+                raise InputError(Problem("batch", found, "labels", fix))
             self.tracker.update(self._rows, outputs["logits"], kwargs[self.labels])

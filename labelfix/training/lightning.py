@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.callbacks import Callback
 
+from labelfix.training.pytorch import go_on_over_processes, states_over_processes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,7 +25,7 @@ class TrackerCallback(Callback):  # type: ignore[misc] # lightning is not looked
     """Tells a tracker of each batch and epoch, and keeps it in checkpoints.
 
     With several processes each has its own: put them together at the end, with
-    `labelfix.training.pytorch.merged_over_processes`. Checkpoints hold that of the first process.
+    `labelfix.training.pytorch.merged_over_processes`. Checkpoints hold those of all.
 
     Parameters
     ----------
@@ -51,9 +53,9 @@ class TrackerCallback(Callback):  # type: ignore[misc] # lightning is not looked
         self.tracker.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the tracker with a checkpoint."""
-        return dict(self.tracker.state_dict())
+        """Keep the trackers of all processes with a checkpoint."""
+        return {"processes": states_over_processes(self.tracker)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the checkpoint was."""
-        self.tracker.load_state_dict(state_dict)
+        go_on_over_processes(self.tracker, state_dict["processes"])

@@ -12,13 +12,20 @@ from torch.utils.data import Dataset, Sampler
 from labelfix.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
     from labelfix.training.tracker import Tracker
 
-__all__ = ["ForwardCorrection", "Indexed", "WithoutSuspects", "merged_over_processes"]
+__all__ = [
+    "ForwardCorrection",
+    "Indexed",
+    "WithoutSuspects",
+    "go_on_over_processes",
+    "merged_over_processes",
+    "states_over_processes",
+]
 
 
 class Indexed(Dataset[Any]):  # type: ignore[misc] # torch is not looked at by mypy
@@ -173,7 +180,63 @@ def merged_over_processes(tracker: Tracker) -> Tracker:
     InputError
         If they are not of the same items and classes.
     """
-    states: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(states, tracker.state_dict())
-    first, *others = (tracker.restored(state) for state in states)
+    first, *others = (tracker.restored(state) for state in states_over_processes(tracker))
     return first.merge(*others)
+
+
+def states_over_processes(tracker: Tracker) -> list[dict[str, bytes]]:
+    """Gather the state of each process's tracker, for one checkpoint: to be called in all of them.
+
+    Those of the default group of `torch.distributed`; without one, that of this tracker alone.
+    """
+    state = tracker.state_dict()
+    if not _several():
+        return [state]
+    states: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(states, state)
+    return states
+
+
+def go_on_over_processes(tracker: Tracker, states: Sequence[Mapping[str, bytes]]) -> None:
+    """Go on where `states_over_processes` was called: each process with its own share.
+
+    If there were more processes, this one takes over several shares; if there were fewer, and none
+    is left for it, it goes on in the same epoch, with nothing seen.
+
+    Parameters
+    ----------
+    tracker
+        This process's own, with nothing seen.
+    states
+        Of all processes.
+
+    Raises
+    ------
+    InputError
+        If they are not of the same items and classes.
+    RunError
+        If they are something else, or a newer version's.
+
+    Examples
+    --------
+    >>> from labelfix.training import Tracker
+    >>> trackers = [Tracker(2), Tracker(2)]  # of two processes, each of which saw one item
+    >>> for row, tracker in enumerate(trackers):
+    ...     tracker.update([row], [[1.0, 0.0]], [0])
+    >>> alone = Tracker(2)
+    >>> go_on_over_processes(alone, [tracker.state_dict() for tracker in trackers])
+    >>> alone.statistics()["seen"].to_list()
+    [1, 1]
+    """
+    rank, size = (distributed.get_rank(), distributed.get_world_size()) if _several() else (0, 1)
+    own = [tracker.restored(state) for state in states[rank::size]]
+    if own:
+        tracker.load_state_dict(own[0].merge(*own[1:]).state_dict())
+        return
+    for _ in range(tracker.restored(states[0]).epoch):
+        tracker.end_epoch()
+
+
+def _several() -> bool:
+    """Whether this is one of the processes of a group."""
+    return bool(distributed.is_available() and distributed.is_initialized())
