@@ -696,7 +696,7 @@ def threshold_labels(
 
     Examples
     --------
-    >>> (threshold_labels(np.zeros(100), 4) == 4).sum()
+    >>> (threshold_labels(np.zeros(100, int), 4) == 4).sum()
     np.int64(20)
     """
     moved = np.array(labels)
