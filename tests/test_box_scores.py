@@ -422,6 +422,28 @@ def test_the_more_two_boxes_overlap_the_likelier_one_is_a_duplicate(
         assert (np.diff(learnt.log_ratio(CLUES["duplicate"](evidence, 1e-4))) > 0).all()
 
 
+@pytest.mark.parametrize("kind", ["merged", "split"])
+def test_a_box_that_nothing_fits_is_no_likelier_a_group_than_one_that_is_fitted_by_half(
+    planted: tuple[Tables, pl.DataFrame], kind: str
+) -> None:
+    """Beyond what planted errors look like nothing is learnt; a straight line would go on rising."""
+    (noisy, found, items), _ = planted
+    learnt = Calibration.fit(match_boxes(noisy, found, CLASSES, items)).weights[kind]
+    overlap, n = np.linspace(0.1, 1, 10), 10
+    alike = {"overlap": overlap, "own_fit": overlap}
+    evidence: Any = SimpleNamespace(
+        fit=SimpleNamespace(iou=overlap),
+        own_fit=SimpleNamespace(iou=overlap),
+        own_support=np.full(n, 0.1),
+        support=SimpleNamespace(any=np.full(n, 0.1), same=np.full(n, 0.1)),
+        pieces=SimpleNamespace(**dict.fromkeys(("first", "second", "coverage"), np.full(n, 0.4))),
+        whole=SimpleNamespace(**dict.fromkeys(("confidence", "shared", "most"), np.full(n, 0.4))),
+    )
+    ratio = learnt.log_ratio(CLUES[kind](evidence, 1e-4))
+    print(kind, ratio.round(2))
+    assert ratio[0] < ratio[overlap.searchsorted(0.4)] > ratio[-1]
+
+
 @pytest.mark.parametrize("kind", [kind for kind in BOX_KINDS if kind != "missing"])
 def test_errors_in_given_boxes_come_first_in_the_ranking_of_their_kind(
     planted: tuple[Tables, pl.DataFrame], kind: str
@@ -538,6 +560,23 @@ def test_errors_that_keep_company_are_found_by_it_and_others_as_before() -> None
     spread_out, _ = careless(4, 1.0)
     assert Calibration.fit(matched(spread_out)).carelessness == 0
     assert issues_of(spread_out).equals(issues_of(spread_out, params=alone))
+
+
+def test_sentences_name_company_where_it_doubled_the_odds_and_nowhere_else() -> None:
+    tables, _ = careless(4, 0.15)
+    beside = "; other boxes of its image seem wrong too"
+    match = matched(tables)
+    company = score_boxes(match, Calibration.fit(match)).given.select("row", "company")
+    rows = company.filter(pl.col("company") >= math.log(2))["row"]
+    doubled = set(tables[0]["annotation_id"].gather(rows))
+    said = issues_of(tables, kinds=KINDS_OF_GIVEN)
+    named = said.filter(pl.col("evidence").str.ends_with(beside))
+    assert set(named["annotation_id"]) == doubled
+    assert len(doubled) > 20
+    images = tables[2]["item_id"].head(round(300 * 0.15))
+    assert share(named["item_id"].is_in(images.implode())) > 0.9
+    alone = issues_of(tables, params=BoxParams(carelessness=(0.0,)))
+    assert not alone["evidence"].str.contains(beside).any()
 
 
 def test_company_does_not_depend_on_blocks() -> None:

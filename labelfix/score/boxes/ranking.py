@@ -34,6 +34,9 @@ BLOCK_BOXES = 1 << 17
 LARGEST = 700.0
 """Log odds above are cut: their exponential is no number."""
 
+BESIDE_ERRORS = np.log(2)
+"""Sentences say so where the other boxes of an image make odds at least twice as high."""
+
 COLUMNS = ["order", *(name for name in BOX_ISSUES if name not in {"rank", "flagged"})]
 
 SPOKEN_OF = {
@@ -75,10 +78,12 @@ class BoxScores(NamedTuple):
     """One row a given box, in item order, those of an image by place. `row`: its row in the
     annotations. `spurious` … `group`: log odds of an error of that kind, at most the prior's where
     nothing speaks of it. `merged`: whether a group is rather one box over several objects than
-    several over one. Then rows of the predictions (of the annotations in `twin_row`) that speak of
-    it, null where there is none, with overlaps and confidences: `any_` the best of any class,
-    `fit_` the best of the given class, `other_` the best of another class, `twin_` a given box at
-    the same place, `first_`, `second_` pieces of the box, `whole_` what the box is a piece of."""
+    several over one. `company`: what the other boxes of the image add to all of these log odds,
+    against an image that has no others. Then rows of the predictions (of the annotations in
+    `twin_row`) that speak of it, null where there is none, with overlaps and confidences: `any_`
+    the best of any class, `fit_` the best of the given class, `other_` the best of another class,
+    `twin_` a given box at the same place, `first_`, `second_` pieces of the box, `whole_` what the
+    box is a piece of."""
     missing: pl.DataFrame
     """One row a predicted box that is probable enough to be missing, in item order. `row`: its row
     in the predictions. `missing`: log odds. `near_row`, `near_iou`: the given box that overlaps it
@@ -187,10 +192,10 @@ def score_boxes(
     for part in match.parts(block):
         scene = Scene(part.in_fixed_order(), calibration.scale, calibration.params)
         odds = calibration.odds(scene.given)
-        company = shifts(
-            odds.of_any(), part.given.first, calibration.prior, calibration.carelessness
-        )
-        given.append(_score_given(scene, odds, company))
+        how = calibration.prior, calibration.carelessness
+        shift = shifts(odds.of_any(), part.given.first, *how)
+        alone = shifts(np.zeros(1), np.array([0, 1]), *how)
+        given.append(_score_given(scene, odds, shift, shift - alone))
         missing.append(_score_missing(scene, calibration))
         done += len(part)
         if progress:
@@ -198,14 +203,17 @@ def score_boxes(
     return BoxScores(pl.concat(given), pl.concat(missing))
 
 
-def _score_given(scene: Scene, odds: Odds, company: NDArray[np.float64]) -> pl.DataFrame:
+def _score_given(
+    scene: Scene, odds: Odds, shift: NDArray[np.float64], company: NDArray[np.float64]
+) -> pl.DataFrame:
     evidence, given, predicted = scene.given, scene.match.given, scene.match.predicted
     support, stands = evidence.support, scene.stands
     return pl.DataFrame(
         {
             "row": given.row,
-            **{kind: own + company for kind, own in odds.kinds.items()},
+            **{kind: own + shift for kind, own in odds.kinds.items()},
             "merged": odds.is_merged,
+            "company": company,
             "any_row": _rows(predicted, stands.row),
             "any_iou": stands.iou,
             "fit_row": _rows(predicted, evidence.fit.row),
@@ -564,7 +572,10 @@ _SAY = {
 def _finish(
     facts: pl.DataFrame, words: pl.Expr, otherwise: str, suggestion: dict[str, pl.Expr]
 ) -> pl.DataFrame:
-    evidence = pl.coalesce(words, pl.lit(otherwise))
+    beside = (pl.col("company") >= BESIDE_ERRORS) & pl.col("flaw").is_null()
+    evidence = pl.coalesce(words, pl.lit(otherwise)) + pl.when(beside).then(
+        pl.lit("; other boxes of its image seem wrong too")
+    ).otherwise(pl.lit(""))
     return facts.with_columns(evidence=evidence, **suggestion).select(COLUMNS)
 
 
