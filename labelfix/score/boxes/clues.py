@@ -98,7 +98,11 @@ def duplicate(evidence: Evidence, floor: float) -> Clues:
 
 
 def merged(evidence: Evidence, floor: float) -> Clues:
-    """Tell whether several pieces of the box are predicted, and the whole is not."""
+    """Tell whether several pieces of the box are predicted, and the whole is not.
+
+    The line over the overlap bends: two objects drawn as one each fit the box by half, so one that
+    nothing fits is no surer group than those.
+    """
     pieces, second = evidence.pieces, _log(evidence.pieces.second, floor)
     return {
         "first": _log(pieces.first, floor),
@@ -108,22 +112,26 @@ def merged(evidence: Evidence, floor: float) -> Clues:
         "coverage x second": pieces.coverage * second,
         "support": _log(evidence.support.any, floor),
         "class support": _log(evidence.support.same, floor),
-        "overlap": evidence.fit.iou,
+        "own support": _log(evidence.own_support, floor),
+        **_bent("overlap", evidence.fit.iou, 0.4, 0.6),
+        "own overlap": evidence.own_fit.iou,
     }
 
 
 def split(evidence: Evidence, floor: float) -> Clues:
-    """Tell whether the box and others make up a predicted box that no given box fits."""
+    """Tell whether the box and others make up a predicted box that no given box fits.
+
+    The lines over the overlaps bend: halves are fitted by half, neither better nor worse.
+    """
     whole, confidence = evidence.whole, _log(evidence.whole.confidence, floor)
     return {
         "whole": confidence,
-        "any whole": whole.confidence > 0,
         "shared": whole.shared,
         "shared x whole": whole.shared * confidence,
-        "best overlap with the whole": whole.most,
+        **_bent("best overlap with the whole", whole.most, 0.4, 0.6),
         "class support": _log(evidence.support.same, floor),
         "own support": _log(evidence.own_support, floor),
-        "overlap": evidence.fit.iou,
+        **_bent("overlap", evidence.fit.iou, 0.4, 0.6),
     }
 
 
