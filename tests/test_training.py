@@ -184,8 +184,12 @@ def test_mixed_images_are_weighed_or_left_out() -> None:
 def test_one_logit_speaks_of_two_classes() -> None:
     one, two = Tracker(3), Tracker(3)
     z, labels = np.array([1.0, -2.0, 0.5]), np.array([1, 1, 0])
-    for tracker, logits in [(one, z), (two, np.stack([np.zeros(3), z], axis=1))]:
-        tracker.update([0, 1, 2], logits, labels)
+    whole = labels.astype(np.float32)  # as binary losses want them
+    for tracker, logits, said in [
+        (one, z, whole),
+        (two, np.stack([np.zeros(3), z], axis=1), labels),
+    ]:
+        tracker.update([0, 1, 2], logits, said)
         tracker.end_epoch()
     assert_alike(one, two)
 
@@ -363,6 +367,8 @@ def test_a_state_has_no_pickle_in_it() -> None:
         ([0.0, 1.0], np.zeros((2, 3)), [0, 1], {}, "items: found float64"),
         ([0, 1], np.zeros((2, 3)), [0, 3], {}, "labels: found 1 out of range, such as 3"),
         ([0, 1], np.zeros((2, 3)), [0, -100], {}, "labels: .* -100"),
+        ([0, 1], np.zeros((2, 3)), [0, 0.5], {}, "labels: found 1 out of range, such as 0.5"),
+        ([0, 1], np.zeros((2, 3)), [0, np.nan], {}, "labels: found 1 out of range, such as nan"),
         ([0, 1], np.zeros((2, 3)), ["a", "b"], {}, "labels: found str"),
         ([0, 1], np.zeros((2, 5)), [0, 1], {}, "logits: found 5 classes; expected 3, as before"),
         ([0, 1], np.zeros((3, 3)), [0, 1], {}, "logits: found shape"),

@@ -191,7 +191,7 @@ def test_wrong_types_on_a_device_come_up_at_once() -> None:
         torch.zeros(2, 3, device="meta"),
     )
     for items, labels, text in [
-        (rows, rows.float(), "labels: found float32; expected whole numbers"),
+        (rows.float(), rows, "items: found float32; expected whole numbers"),
         (rows.bool(), rows, "items: found bool"),
         (rows, rows.to(torch.complex64), "labels: found complex64"),
     ]:
@@ -438,6 +438,62 @@ def digits_on_disk(folder: Path, names: dict[str, Any], n: int = 160) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = (names["X"][row].reshape(8, 8) * 255).astype(np.uint8)
         Image.fromarray(pixels).resize((32, 32)).convert("RGB").save(path)
+
+
+def test_a_sigmoid_of_keras_speaks_of_two_classes(
+    names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    from labelfix.training.keras import TrackerCallback
+
+    X, labels = names["X"][:200], names["labels"][:200] % 2
+    table = []
+    for activation, probabilities in [("sigmoid", True), (None, False)]:
+        keras.utils.set_random_seed(0)
+        tracker, layer = Tracker(200), keras.layers.Dense(1, activation)
+        model = keras.Sequential([layer])
+        model.compile(
+            keras.optimizers.Adam(1e-2), keras.losses.BinaryCrossentropy(not probabilities)
+        )
+        callback = TrackerCallback(tracker, X, labels, probabilities=probabilities)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the library's own
+            model.fit(X, labels, 50, epochs=2, verbose=0, shuffle=False, callbacks=[callback])
+        table.append(tracker.statistics()["confidence"])
+    np.testing.assert_allclose(table[0], table[1], rtol=1e-3)
+
+
+def test_a_sigmoid_of_skorch_speaks_of_two_classes(torch_names: dict[str, Any]) -> None:
+    skorch = pytest.importorskip("skorch")
+    torch: Any = torch_names["torch"]
+    from labelfix.training.skorch import TrackerCallback
+
+    class Net(torch.nn.Module):  # type: ignore[misc] # torch is not looked at by mypy
+        def __init__(self, probabilities: bool) -> None:
+            super().__init__()
+            self.linear, self.probabilities = torch.nn.Linear(64, 1), probabilities
+
+        def forward(self, x: Any) -> Any:
+            logit = self.linear(x)
+            return logit.sigmoid() if self.probabilities else logit
+
+    X, labels, table = torch_names["X"][:200], torch_names["labels"][:200] % 2, []
+    for probabilities, loss in [(True, torch.nn.BCELoss), (False, torch.nn.BCEWithLogitsLoss)]:
+        torch.manual_seed(0)
+        tracker = Tracker(200)
+        net = skorch.NeuralNetBinaryClassifier(
+            Net,
+            module__probabilities=probabilities,
+            criterion=loss,
+            max_epochs=2,
+            train_split=None,
+            verbose=0,
+            callbacks=[TrackerCallback(tracker, probabilities=probabilities)],
+        )
+        net.fit({"x": X, "item_index": np.arange(200)}, labels.astype(np.float32))
+        table.append(tracker.statistics()["confidence"])
+    np.testing.assert_allclose(table[0], table[1], rtol=1e-4)
 
 
 def test_ultralytics(names: dict[str, Any], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from keras.callbacks import Callback
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from labelfix.training.tracker import Tracker
 
@@ -29,7 +29,7 @@ class TrackerCallback(Callback):  # type: ignore[misc] # keras is not looked at 
     x, labels
         What is learned from, as `model.predict` takes it, and class numbers, shape (n,).
     probabilities
-        The model ends in a softmax. False: it gives logits.
+        The model ends in a softmax, or in one sigmoid. False: it gives logits.
     batch_size
         Of the asking.
     """
@@ -50,7 +50,16 @@ class TrackerCallback(Callback):  # type: ignore[misc] # keras is not looked at 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Ask the model, and end the epoch."""
         outputs = self.model.predict(self.x, batch_size=self.batch_size, verbose=0)
-        with np.errstate(divide="ignore"):  # log 0 is minus infinity: a class ruled out
-            logits = np.log(outputs) if self.probabilities else outputs
+        logits = _logits(np.asarray(outputs)) if self.probabilities else outputs
         self.tracker.update(np.arange(len(self.labels)), logits, self.labels)
         self.tracker.end_epoch()
+
+
+def _logits(probs: NDArray[Any]) -> NDArray[Any]:
+    """Give what probabilities were made of: logarithms; of one column the log odds."""
+    if probs.shape[-1] == 1:
+        least = np.finfo(probs.dtype).eps
+        probs = np.clip(probs, least, 1 - least)
+        return np.asarray(np.log(probs) - np.log1p(-probs))
+    with np.errstate(divide="ignore"):  # log 0 is minus infinity: a class ruled out
+        return np.asarray(np.log(probs))

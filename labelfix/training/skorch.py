@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from skorch.callbacks import Callback
+from torch import finfo
 
 if TYPE_CHECKING:
     from labelfix.training.tracker import Tracker
@@ -25,7 +26,8 @@ class TrackerCallback(Callback):  # type: ignore[misc] # skorch is not looked at
     items
         Name of the rows among the inputs.
     probabilities
-        The module ends in a softmax, as for skorch's default criterion. False: it gives logits.
+        The module ends in a softmax, as for skorch's default criterion, or in one sigmoid. False:
+        it gives logits.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class TrackerCallback(Callback):  # type: ignore[misc] # skorch is not looked at
         if training:
             inputs, labels = batch
             outputs = kwargs["y_pred"]
-            outputs = outputs.log() if self.probabilities else outputs
+            outputs = _logits(outputs) if self.probabilities else outputs
             self.tracker.update(inputs[self.items], outputs, labels)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
@@ -60,3 +62,10 @@ class TrackerCallback(Callback):  # type: ignore[misc] # skorch is not looked at
 
     def _without_rows(self, module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
         return args, {name: value for name, value in kwargs.items() if name != self.items}
+
+
+def _logits(probs: Any) -> Any:
+    """Give what probabilities were made of: logarithms; of one column the log odds."""
+    if probs.ndim == 1 or probs.shape[1] == 1:
+        return probs.logit(eps=finfo(probs.dtype).eps)
+    return probs.log()

@@ -147,7 +147,7 @@ class Tracker(Saved):
             the second of two classes. Logarithms of probabilities do as well. NumPy arrays or torch
             tensors, in any precision, on any device.
         labels
-            What the network was given, as class numbers, shape (b,).
+            What the network was given, as class numbers, shape (b,); of type float will do.
         loss
             Of each item, shape (b,). None: the cross entropy.
         weights
@@ -652,7 +652,7 @@ class Tracker(Saved):
         problems = []
         for name, values, stop in [("items", items, self._n), ("labels", labels, width)]:
             expected = f"whole numbers from 0 to {stop - 1}"
-            if values is not None and len(bad := values[(values < 0) | (values >= stop)]):
+            if values is not None and len(bad := values[~_whole(values, stop)]):
                 found = f"{len(bad)} out of range, such as {bad[0]}"
                 problems.append(Problem(name, found, expected))
         if weights is not None and not ((weights >= 0) & (weights <= 1)).all():
@@ -664,8 +664,8 @@ class Tracker(Saved):
 
 _NEEDED = ("items", "logits", "labels")
 _FIXES = {"loss": "use reduction='none'"}
-_TYPES = {"items": "iu", "labels": "iub"}
-"""Sorts of numbers, as numpy calls them; the others may be of any."""
+_TYPES = {"items": "iu"}
+"""Sorts of numbers, as numpy calls them; of the others any real ones will do."""
 
 
 def threshold_labels(
@@ -759,6 +759,12 @@ def _check_types(batch: _Batch) -> None:
             problems.append(Problem(name, _type(one)[1], expected))
     if problems:
         raise InputError(problems)
+
+
+def _whole(values: NDArray[Any], stop: int) -> NDArray[np.bool_]:
+    """Tell which are whole numbers from 0 to `stop` - 1."""
+    inside: NDArray[np.bool_] = (values >= 0) & (values < stop)
+    return inside & (np.trunc(values) == values) if values.dtype.kind == "f" else inside
 
 
 def _type(values: Any) -> tuple[str, str]:
