@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from skorch.callbacks import Callback
-from torch import finfo
 
 if TYPE_CHECKING:
     from labelfix.training.tracker import Tracker
@@ -67,5 +66,5 @@ class TrackerCallback(Callback):  # type: ignore[misc] # skorch is not looked at
 def _logits(probs: Any) -> Any:
     """Give what probabilities were made of: logarithms; of one column the log odds."""
     if probs.ndim == 1 or probs.shape[1] == 1:
-        return probs.logit(eps=finfo(probs.dtype).eps)
+        return probs.float().logit(eps=1e-6)
     return probs.log()
