@@ -142,6 +142,13 @@ COLOURS = ("blue", "green", "red")
             "--prefer --images --skip-conflicts",
         ),
         ("apply RUN --in-place --images copy", "--images"),
+        ("apply RUN --dry-run --segmentation drop", "--segmentation"),
+        ("compare --predictions p.npy --labels a=y.npy --drop all --out o", "--drop"),
+        (
+            "compare --predictions p.npy --labels a=y.npy --draws 0 --level 0.9 --seed 3 --out o",
+            "--level --seed",
+        ),
+        ("find t.csv --engine x --score y --select z --out o", "engine score select"),
         ("import RUN x.json --same-box 0.7", "--same-box"),
         ("status RUN --clean-labels new.csv --format csv", "--format"),
     ],
@@ -151,6 +158,25 @@ def test_other_commands_name_every_option_that_would_do_nothing(
 ) -> None:
     expected = {one.replace("+", " ") for one in named.split()}
     assert refused(call.replace("RUN", str(class_run))) == expected
+
+
+def test_nothing_to_undo_makes_no_log_and_no_corrected_copy(
+    at: Path, class_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for act in ("undo", "redo"):
+        assert main([act, str(class_run)]) == 2
+        assert not (class_run / "decisions.jsonl").exists()
+    (class_run / "decisions.jsonl").touch()
+    for call in (f"apply {class_run} --to new", f"evaluate {class_run} --out o"):
+        assert main(call.split()) == 2
+        assert "nothing is decided yet" in capsys.readouterr().err
+    assert not (at / "new").exists()
+
+
+def test_names_of_items_are_no_slices(class_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["slice", str(class_run), "--format", "csv"]) == 0
+    facts = {line.partition(",")[0] for line in capsys.readouterr().out.splitlines()[1:]}
+    assert facts == {"label"}
 
 
 def test_a_list_for_a_pipe_is_as_long_as_asked_for(

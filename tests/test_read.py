@@ -261,6 +261,15 @@ def test_a_name_that_is_not_utf8_is_listed(tmp_path: Path, paint: Paint) -> None
     assert len(labelfix.read(tmp_path, skip_bad=True)) == 2
 
 
+@pytest.mark.parametrize("name", ["coco", "voc", "imagefolder"])
+def test_a_format_that_cannot_be_a_file_or_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("x,label\n1,a\n2,b\n")
+    wrong = tmp_path if name == "coco" else file
+    with pytest.raises(InputError, match=rf"expected a (file|folder), for the format {name}"):
+        labelfix.read(wrong, format=name)
+
+
 def test_options_for_tables_are_refused(tmp_path: Path, paint: Paint) -> None:
     paint_all(tmp_path, paint, ["a/1.png", "b/1.png"])
     messages = problems_of(tmp_path, label="y", features=["x"])
@@ -941,6 +950,17 @@ def test_of_several_columns_of_ids_the_one_that_the_items_have_counts(
     table(tmp_path / "p2.csv", "\n".join(text.splitlines()[:3]) + "\n")
     _, (two,) = read_arrays(labels, [tmp_path / "p2.csv"], ids=ids)
     assert two.pred_probs.tolist() == [[0.1, 0.9], [0.4, 0.6]]  # dog, cat, as the file has them
+
+
+def test_text_beside_probabilities_names_the_rows_of_an_array_of_labels(tmp_path: Path) -> None:
+    labels = save(tmp_path / "y.npy", np.array(["cat", "dog"]))
+    path = table(tmp_path / "p.csv", "split,picture,cat,dog\nx,b.png,0.9,0.1\nx,a.png,0,1\n")
+    dataset, (one,) = read_arrays(labels, [path])
+    assert dataset.items["item_id"].to_list() == ["b.png", "a.png"]
+    assert one.pred_probs.tolist() == [[0.9, 0.1], [0, 1]]
+    path = table(tmp_path / "p.csv", "split,cat,dog\nx,0.9,0.1\nx,0,1\n")
+    with pytest.raises(InputError, match=r"'split': found text in every row.*--id"):
+        read_arrays(labels, [path])
 
 
 def test_a_class_may_be_called_id(tmp_path: Path) -> None:

@@ -161,6 +161,8 @@ def apply(
         ignore=ignore.value,
     )
     opened = open_run(run or "")
+    if segmentation is not Segmentation.keep and not opened.info.dataset.boxes:
+        raise InputError(Problem("--segmentation", "class labels", "boxes", "leave it away"))
     common: dict[str, Any] = {  # what the two calls share
         "root": root,
         "choices": choices,

@@ -216,6 +216,8 @@ class DecisionLog:
         id: str | None,  # noqa: A002 # the field's name
     ) -> tuple[Decision, ...]:
         done: list[Decision] = []
+        if not self.path.exists():  # nothing to undo, and no file to make for it
+            return ()
         with self._writing() as handle:
             for number in range(count):
                 name = id if id is None or number == 0 else f"{id}-{number}"

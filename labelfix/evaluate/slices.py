@@ -155,9 +155,14 @@ def _sliced(
     """Name the slice of each row, by column."""
     columns = {name: _slices(facts[name], bins) for name in by or facts.columns}
     if by is None:
-        columns = {name: one for name, one in columns.items() if 2 <= one.n_unique() <= most}
+        most = min(most, facts.height - 1)  # what no two rows share names them, and says nothing
+        columns = {
+            name: one
+            for name, one in columns.items()
+            if name != "item_id" and 2 <= one.n_unique() <= most
+        }
     if not columns:
-        expected = f"columns of 2 to {most} values"
+        expected = f"columns of 2 to {most} values, which rows share"
         raise InputError(Problem("facts", "no column to slice by", expected, "join some on"))
     return columns
 

@@ -361,8 +361,9 @@ def _answers_of_table(path: Path, id: str | None) -> Answers:  # noqa: A002 # as
         top = np.column_stack([_plain(table[name]) for name in chosen])
         return Answers(path.stem, top, ids)
     numbers = table.with_columns(pl.col(pl.String).cast(pl.Float64, strict=False))
+    fix = "if it names the rows, say so (id=, --id)"
     odd = [
-        Problem(f"{path}, column {name!r}", "cells that are no numbers", "a score of a class")
+        Problem(f"{path}, column {name!r}", "cells that are no numbers", "a score of a class", fix)
         for name, kind in numbers.schema.items()
         if not kind.is_numeric() or numbers[name].null_count()
     ]

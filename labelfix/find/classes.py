@@ -38,7 +38,7 @@ from labelfix.score.registry import make
 from labelfix.score.selection import SELECTION_RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -162,8 +162,7 @@ def assess(
     >>> assess([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]]).summary.classes.rows()
     [('0', 1, 0, 1), ('1', 2, 1, 0)]
     """
-    if engine not in DEFAULTS:
-        raise InputError(Problem("engine", repr(engine), f"one of {', '.join(DEFAULTS)}"))
+    _check_names(engine, score, select)
     weighing = weighing or Weighing()
     default = DEFAULTS[engine]
     scorer = make(SCORES, "score", default.score if score == "default" else score, {})
@@ -363,6 +362,22 @@ def _combine(case: _Case, neighbors: list[Neighbors], weighing: Weighing) -> Com
         sources.append(Evidence(f"neighbours {number}", shares))
     group = case.duplicate_group if weighing.duplicates else None
     return combine(case.labels, sources, duplicate_group=group, pool=weighing.pool)
+
+
+def _check_names(engine: Engine, score: str | QualityScore, select: str | SelectionRule) -> None:
+    """Refuse unknown names, all at once."""
+    known: Mapping[str, tuple[object, Iterable[str]]] = {
+        "engine": (engine, DEFAULTS),
+        "score": (score, ("default", *SCORES)),
+        "select": (select, ("default", *RULES)),
+    }
+    problems = [
+        Problem(option, repr(name), f"one of {', '.join(names)}")
+        for option, (name, names) in known.items()
+        if isinstance(name, str) and name not in names
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def _scorers(engine: Engine) -> Any:  # a module has no narrower type

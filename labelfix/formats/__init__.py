@@ -34,6 +34,10 @@ TAKEN = {
 }
 """Options that not every format can use, and those that can."""
 
+FILES, FOLDERS = ("coco",), ("voc", "imagefolder")
+"""Formats that are one file, and that are a folder; tables say themselves what they are, and YOLO
+may be either."""
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -180,6 +184,9 @@ def _module(name: str) -> Format:
 def _format(path: Path, name: str | None) -> str:
     if name is not None and name not in FORMATS:
         raise InputError(Problem("format", repr(name), "one of " + ", ".join(FORMATS)))
+    if name in (FILES if path.is_dir() else FOLDERS):
+        found, expected = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+        raise InputError(Problem(str(path), found, f"{expected}, for the format {name}"))
     for candidate in (name,) if name else FORMATS:
         if name or _module(candidate).recognises(path):
             return candidate

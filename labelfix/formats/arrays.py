@@ -293,12 +293,12 @@ class _Known:
     own_key: bool
 
 
-def _known(given: Rows, class_names: Sequence[str] | None) -> _Known | None:
-    """Tell what labels with ids say of the files of probabilities for them."""
-    if given.ids is None:
-        return None
-    classes = pl.Series(given.values).cast(pl.String).unique()
-    return _Known(given.ids, (*classes, *(class_names or ())), own_key=False)
+def _known(given: Rows, class_names: Sequence[str] | None) -> _Known:
+    """Tell what labels say of the files of probabilities for them."""
+    values = given.values if isinstance(given.values, pl.Series) else np.unique(given.values)
+    classes = pl.Series(values).cast(pl.String, strict=False).unique().drop_nulls()
+    ids = pl.Series([], dtype=pl.String) if given.ids is None else given.ids
+    return _Known(ids, (*classes, *(class_names or ())), own_key=False)
 
 
 def _read_probs(
@@ -461,7 +461,7 @@ def _split_ids(
 
 
 def _column_of_ids(table: pl.DataFrame, known: _Known) -> str | None:
-    """Find the column that holds most of the ids; failing that one which looks like ids."""
+    """Find the column that holds most of the ids; failing that one which looks like ids, if any."""
     likely = [*_named_like_ids(table, known), *_texts(table, known)]
     others = [name for name in table.columns if name not in {*likely, *known.classes}]
     held = {
@@ -472,7 +472,11 @@ def _column_of_ids(table: pl.DataFrame, known: _Known) -> str | None:
     # numbers may happen to be some of the ids, and still be probabilities
     held |= {name: 0 for name in others if held.get(name, 0) < len(known.items)}
     found = max(held, key=lambda name: held[name], default=None)
-    return found if found and held[found] else next(iter(likely), None)
+    if found and held[found]:
+        return found
+    return next(
+        (name for name in likely if name in ID_NAMES or table[name].is_unique().all()), None
+    )
 
 
 def _named_like_ids(table: pl.DataFrame, known: _Known) -> list[str]:

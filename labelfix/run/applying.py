@@ -145,11 +145,10 @@ def corrections_of(run: Run, prefer: Sequence[str] = ()) -> Corrections:
     """
     from labelfix.decisions import corrections, read_log
 
-    path = run.path / DECISIONS
-    if not path.is_file():
+    replay = read_log(run.path / DECISIONS, run.info.dataset.fingerprint)
+    if not replay.decisions:
         begin = f"labelfix review {shlex.quote(str(run.path))}"
         raise RunError(f"{run.path}: nothing is decided yet; begin with: {begin}")
-    replay = read_log(path, run.info.dataset.fingerprint)
     problems = [
         Problem(f"prefer {name!r}", "nobody of that name", f"one of {', '.join(replay.reviewers)}")
         for name in prefer

@@ -10,7 +10,7 @@ import msgspec
 from labelfix._version import __version__
 from labelfix.atomic import replacing
 from labelfix.errors import InputError, Problem
-from labelfix.evaluate.compare import compare_models
+from labelfix.evaluate.compare import Drop, compare_models
 from labelfix.evaluate.versions import Answers, read_material
 from labelfix.formats import read
 from labelfix.predict.classify import classifier
@@ -22,11 +22,14 @@ from labelfix.schema import SCHEMA_VERSION
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from labelfix.evaluate.compare import Comparison, Drop
+    from labelfix.evaluate.compare import Comparison
     from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
 __all__ = ["compare", "write_comparison"]
+
+DROP: tuple[Drop, ...] = ("mislabeled", "all")
+LEVEL = 0.95
 
 RECORD, PAGE, CHART = "comparison.json", "comparison.md", "ranks.svg"
 
@@ -41,9 +44,9 @@ def compare(
     models: Sequence[str] = (),
     class_names: Sequence[str] | None = None,
     id: str | None = None,  # noqa: A002 # the word that users look for
-    drop: Sequence[Drop] = ("mislabeled", "all"),
+    drop: Sequence[Drop] = DROP,
     draws: int = 1000,
-    level: float = 0.95,
+    level: float = LEVEL,
     seed: int = 0,
     any_class_order: bool = False,
     command: Sequence[str] = (),
@@ -70,8 +73,10 @@ def compare(
     Raises
     ------
     InputError
-        As those, and if `out` holds something else.
+        As those, and if `out` holds something else; for choices that would do nothing, naming each.
     """
+    versions = len(labels) + len(corrections or {}) + (images is not None)
+    _refuse_idle(versions, tuple(drop), draws, level, seed)
     out = Path(out)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / RECORD).exists())):
         raise InputError(Problem(str(out), "other files", "a new folder, or one of a comparison"))
@@ -105,6 +110,24 @@ def compare(
     }
     write_comparison(found, out, given=given, command=command)
     return found
+
+
+def _refuse_idle(
+    versions: int, drop: tuple[Drop, ...], draws: int, level: float, seed: int
+) -> None:
+    """Refuse what needs two versions, or draws."""
+    problems = []
+    if versions < 2 and drop != DROP:
+        expected = "another version, which says what is mislabeled"
+        problems.append(Problem("--drop", "one version of the labels", expected))
+    if draws == 0:
+        problems += [
+            Problem(name, f"{value} beside --draws 0", "draws, or leave it away")
+            for name, value, usual in (("--level", level, LEVEL), ("--seed", seed, 0))
+            if value != usual
+        ]
+    if problems:
+        raise InputError(problems)
 
 
 def _classified(
