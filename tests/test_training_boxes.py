@@ -159,6 +159,11 @@ def test_class_labels_are_refused() -> None:
         BoxTracker(Dataset(items, labels, ("cat",), "memory"))
 
 
+def test_boxes_are_refused_where_items_are_watched() -> None:
+    with pytest.raises(InputError, match="dataset: found boxes; expected class labels; use Box"):
+        Tracker(made_up())
+
+
 def test_a_tracker_that_saw_nothing_says_so() -> None:
     tracker = BoxTracker(made_up())
     tracker.end_epoch()

@@ -99,6 +99,8 @@ class Tracker(Saved):
         buffer_bytes: int = 64 * 2**20,
     ) -> None:
         if isinstance(items, Dataset):
+            if items.has_boxes:
+                raise InputError(Problem("dataset", "boxes", "class labels", "use BoxTracker"))
             class_names = items.class_names if class_names is None else class_names
             items = items.items["item_id"].to_list()
         self._n, self.item_ids = _counted(items)
