@@ -87,6 +87,28 @@ def test_find_names_every_option_that_would_do_nothing(
     assert refused(f"find {call} --out run") == expected
 
 
+def test_columns_to_learn_from_need_a_model_of_columns(
+    at: Path, class_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = open_run(class_run)
+    table = run.items.select("path", x=pl.col("item_id").str.len_chars())
+    table.with_columns(run.annotations["label"]).write_csv(at / "photos.csv")
+    call = f"find photos.csv --images {run.info.dataset.root} --features x --folds 2 --out"
+    for model in ("auto", "pixels+knn", "small-cnn", "finetune:resnet18"):
+        assert main([*call.split(), "run", "--model", model]) == 2
+        assert "--features: found columns beside images" in capsys.readouterr().err
+    assert main([*call.split(), "run", "--model", "columns+knn", "--quiet"]) == 0
+
+
+def test_a_table_that_is_not_there_is_told_as_that(
+    at: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del at
+    call = "find t.csv --model knn --clean-labels nosuch.csv --out run"
+    assert main(call.split()) == 2
+    assert "nosuch.csv: found no such file" in capsys.readouterr().err
+
+
 def test_choices_of_the_default_are_no_choices(at: Path) -> None:
     usual = "--folds 5 --duplicates 10 --seed 0 --model auto"
     assert main(f"find t.csv --pred-probs p.npy {usual} --quiet --out run".split()) == 0

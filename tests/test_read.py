@@ -577,6 +577,17 @@ def test_columns_that_give_the_answer_away_are_no_features(tmp_path: Path) -> No
     assert labelfix.read(path, features=["name"]).feature_columns == ("name",)
 
 
+def test_a_column_is_one_thing_and_named_once(tmp_path: Path) -> None:
+    path = table(tmp_path / "t.csv", "x,label\n1,a\n2,b\n")
+    with pytest.raises(InputError) as caught:
+        labelfix.read(path, id="label", group="label", features=["x", "x"])
+    assert [(p.where.rpartition(" ")[2], p.found) for p in caught.value.problems] == [
+        ("'label'", "both label and id"),
+        ("'label'", "both label and group"),
+        ("'x'", "a feature twice"),
+    ]
+
+
 def test_features_that_no_model_can_use_are_refused(tmp_path: Path) -> None:
     frame = pl.DataFrame({"x": [[1], [2]], "id": ["a", "b"], "label": ["a", "b"]})
     frame.write_parquet(tmp_path / "x.parquet")

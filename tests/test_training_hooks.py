@@ -517,6 +517,7 @@ def test_ultralytics(names: dict[str, Any], tmp_path: Path) -> None:
         env={**os.environ, **own, "PYTHONPATH": path},
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     tracker = Tracker.load(tmp_path / "dynamics.npz")

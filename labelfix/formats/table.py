@@ -215,6 +215,7 @@ def _roles(file: TableFile, options: ReadOptions) -> _Roles:
         columns = "one of " + ", ".join(map(repr, table.columns))
         raise InputError(Problem(str(path), f"no column {name!r}", columns) for name in unknown)
     label = options.label or _only_label(file)
+    _refuse_twice(path, label, options)
     others = [name for name in table.columns if name != label]
     image = options.image or _image_column(table.select(others))
     if image is None and options.images is not None:
@@ -233,6 +234,21 @@ def _roles(file: TableFile, options: ReadOptions) -> _Roles:
             for name in clash
         )
     return _Roles(label, image, ids, group, split, rest)
+
+
+def _refuse_twice(path: Path, label: str, options: ReadOptions) -> None:
+    """Refuse a column that is named for two things, or twice."""
+    features = options.features or ()
+    named = {"image": options.image, "id": options.id, "group": options.group}
+    found = [f"both label and {role}" for role, name in named.items() if name == label]
+    problems = [Problem(f"{path}, column {label!r}", one, "another column") for one in found]
+    problems += [
+        Problem(f"{path}, column {name!r}", "a feature twice", "each feature once")
+        for name in dict.fromkeys(features)
+        if features.count(name) > 1
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def _called(columns: Iterable[str], names: tuple[str, ...]) -> list[str]:

@@ -85,7 +85,8 @@ def open_table(path: Path) -> TableFile:
     suffix = path.suffix.lower()
     if not path.is_file() or not is_table(path):
         known = ", ".join([*DELIMITERS, *_BINARY])
-        raise InputError(Problem(str(path), "no table", f"a file whose name ends in {known}"))
+        found = "no table" if path.exists() else "no such file"
+        raise InputError(Problem(str(path), found, f"a table, whose name ends in {known}"))
     delimiter = DELIMITERS.get(suffix)
     try:
         file = _open_text(path, delimiter) if delimiter else TableFile(path, _BINARY[suffix](path))

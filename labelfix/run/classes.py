@@ -27,6 +27,7 @@ __all__ = ["check_choices", "judge", "predict"]
 def check_choices(dataset: Dataset, options: FindOptions) -> None:
     """Try how to score on three labels: a wrong name should not come up after hours of training."""
     _refuse_choices_of_boxes(options)
+    _refuse_features(dataset, options)
     _assess([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]], options, None)
     clean = _clean(options)
     if clean is not None:
@@ -126,12 +127,21 @@ def _refuse_choices_of_boxes(options: FindOptions) -> None:
         "--no-train": not options.train,
     }
     problems = [
-        Problem(name, "an option for boxes", "class labels: leave it away")
+        Problem(name, "an option for boxes", "none for class labels", "leave it away")
         for name, value in chosen.items()
         if value
     ]
     if problems:
         raise InputError(problems)
+
+
+def _refuse_features(dataset: Dataset, options: FindOptions) -> None:
+    """Refuse columns to learn from beside a model that looks at the images alone."""
+    own = ":" in options.model and not options.model.startswith(("finetune:", "torchvision:"))
+    by_columns = options.model.partition("+")[0] == "columns"
+    if options.features and dataset.image_paths is not None and not (own or by_columns):
+        found, fix = f"columns beside images, which {options.model} looks at", "leave it away"
+        raise InputError(Problem("--features", found, "--model columns+logistic and the like", fix))
 
 
 def _assess(
