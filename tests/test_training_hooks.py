@@ -133,6 +133,15 @@ def test_lightning_goes_on_from_its_checkpoint(torch_names: dict[str, Any], tmp_
     assert (tracker.statistics()["seen"] == before.statistics()["seen"] + 1).all()
 
 
+def test_lightning_says_what_is_missing() -> None:
+    pytest.importorskip("lightning")
+    from labelfix.training.lightning import TrackerCallback
+
+    callback: Any = TrackerCallback(Tracker(2))
+    with pytest.raises(InputError, match=r"(?s)batch: found list.*training_step: found no logits"):
+        callback.on_train_batch_end(None, None, {"loss": 0.5}, [np.eye(2), [0, 1]], 0)
+
+
 def test_nothing_waits_for_the_device_within_an_epoch() -> None:
     torch = pytest.importorskip("torch")
     tracker = Tracker(100)
@@ -353,17 +362,22 @@ def test_hugging_face_goes_on_from_its_checkpoint(
     assert trackers[1].statistics()["seen"].to_list() == [3] * 256
 
 
-def test_hugging_face_says_what_takes_the_labels_away(tmp_path: Path) -> None:
+def test_hugging_face_says_what_is_missing(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
     from labelfix.training.huggingface import TrackerCallback
 
     model = torch.nn.Module()
-    model.forward = lambda pixels: {"logits": pixels}
+    model.forward = lambda pixels, **others: {"logits": pixels}  # noqa: ARG005 # as models are called
     arguments, state = SimpleNamespace(output_dir=tmp_path), SimpleNamespace(global_step=0)
     TrackerCallback(Tracker(2)).on_train_begin(arguments, state, None, model=model)
+    pixels, two = torch.zeros(2, 3), torch.tensor([0, 1])
     with pytest.raises(InputError, match=r"no 'labels' .* no label_smoothing_factor"):
-        model(pixels=torch.zeros(2, 3), item_index=torch.tensor([0, 1]))
+        model(pixels=pixels, item_index=two)
+    with pytest.raises(InputError, match=r"no 'item_index' .* remove_unused_columns=False"):
+        model(pixels=pixels, labels=two)
+    model.eval()
+    model(pixels=pixels)  # what is not learned from needs neither
 
 
 def test_skorch(torch_names: dict[str, Any]) -> None:
@@ -496,6 +510,20 @@ def test_a_sigmoid_of_skorch_speaks_of_two_classes(torch_names: dict[str, Any]) 
     np.testing.assert_allclose(table[0], table[1], rtol=1e-4)
 
 
+ELSEWHERE = """
+from labelfix.errors import InputError
+trainer = tracked(Tracker(dataset.items["item_id"].to_list(), ["a", "b"]), root="elsewhere")
+try:
+    YOLO("yolo11n-cls.yaml").train(data="digits", trainer=trainer, epochs=1, imgsz=32, **quiet)
+except InputError as error:
+    assert [problem.found for problem in error.problems] == [
+        "no image of the training", "classes a, b …"
+    ]
+else:
+    raise AssertionError("a tracker of other images was taken")
+"""
+
+
 def test_ultralytics(names: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("ultralytics")
     digits_on_disk(tmp_path / "digits", names)
@@ -507,6 +535,7 @@ def test_ultralytics(names: dict[str, Any], tmp_path: Path) -> None:
             f"quiet = {about!r} | {{'project': 'runs'}}",
             CODE["Ultralytics classification"],
             "tracker.save('dynamics.npz')",
+            ELSEWHERE,
         ]
     )
     own = {"YOLO_OFFLINE": "True", "YOLO_CONFIG_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}

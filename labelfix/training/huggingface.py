@@ -84,9 +84,20 @@ class TrackerCallback(_Callback):  # type: ignore[misc] # transformers is not lo
 
     def _see(self, module: Any, args: Any, kwargs: dict[str, Any], outputs: Any) -> None:
         """Take in a batch that the model learns from."""
-        if module.training and self._rows is not None:
-            if self.labels not in kwargs:
-                fix = "no label_smoothing_factor or compute_loss_func, which take them out"
-                found = f"no {self.labels!r} in what the model is called with"
-                raise InputError(Problem("batch", found, "labels", fix))
+        if module.training:
+            self._check(kwargs)
             self.tracker.update(self._rows, outputs["logits"], kwargs[self.labels])
+
+    def _check(self, kwargs: dict[str, Any]) -> None:
+        """Hold a call of the model to what is needed of it."""
+        problems = []
+        if self._rows is None:
+            found = f"no {self.items!r} in what the model is called with"
+            fix = "a dataset in Indexed, and remove_unused_columns=False"
+            problems.append(Problem("batch", found, "the rows of the items", fix))
+        if kwargs.get(self.labels) is None:
+            found = f"no {self.labels!r} in what the model is called with"
+            fix = "no label_smoothing_factor or compute_loss_func, which take them out"
+            problems.append(Problem("batch", found, "labels", fix))
+        if problems:
+            raise InputError(problems)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.callbacks import Callback
 
+from labelfix.errors import InputError, Problem
 from labelfix.training.pytorch import go_on_over_processes, states_over_processes
 
 if TYPE_CHECKING:
@@ -17,6 +19,15 @@ __all__ = ["TrackerCallback"]
 
 
 def _read(outputs: Any, batch: Any) -> tuple[Any, Any, Any]:
+    problems = []
+    if not isinstance(batch, list | tuple) or len(batch) != 3:
+        expected = "(inputs, labels, items)"
+        problems.append(Problem("batch", type(batch).__name__, expected, "Indexed, or read="))
+    if not isinstance(outputs, Mapping) or "logits" not in outputs:
+        expected = "a dict with loss and logits"
+        problems.append(Problem("training_step", "no logits in what it gave", expected, "or read="))
+    if problems:
+        raise InputError(problems)
     _, labels, items = batch
     return items, outputs["logits"], labels
 

@@ -45,6 +45,11 @@ def tracked(tracker: Tracker, root: str | Path) -> Callable[..., Any]:
         left out.
     root
         Images are found in the tracker by their path from here.
+
+    Raises
+    ------
+    InputError
+        When the training begins, if the tracker knows none of its images, or other classes.
     """
     return functools.partial(_Trainer, tracker, Path(root).resolve())
 
@@ -74,7 +79,22 @@ class _Trainer(ClassificationTrainer):  # type: ignore[misc] # as above
             paths = [Path(sample[0]).resolve() for sample in dataset.samples]
             dataset.__class__ = _Images
             dataset.rows = [row_of.get(self._id(path), -1) for path in paths]
+            self._check(dataset.rows)
         return dataset
+
+    def _check(self, rows: list[int]) -> None:
+        """Hold the training to the tracker's items and classes."""
+        problems, known = [], self._tracker.class_names
+        names = tuple(self.data["names"][k] for k in range(len(self.data["names"])))
+        if max(rows, default=-1) < 0:
+            fix = "Tracker(labelfix.read(root)), with the same root"
+            problems.append(Problem("tracker", "no image of the training", "its items", fix))
+        if known is not None and names != known:
+            found = f"classes {', '.join(known[:5])} …"
+            expected = f"those of the training: {', '.join(names[:5])} …"
+            problems.append(Problem("tracker", found, expected))
+        if problems:
+            raise InputError(problems)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Do as Ultralytics does, and remember the batch."""
