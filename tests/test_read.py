@@ -709,6 +709,18 @@ def test_a_column_of_names_that_are_no_images_is_a_feature(tmp_path: Path) -> No
     assert dataset.image_paths is None
 
 
+def test_a_column_called_path_makes_no_images(tmp_path: Path) -> None:
+    rows = "".join(f"../{i}.wav,{i},{'ab'[i % 2]}\n" for i in range(9))
+    path = table(tmp_path / "x.csv", "path,x,label\n" + rows)
+    with pytest.warns(LabelfixWarning, match="'path' is left out"):
+        dataset = labelfix.read(path)
+    assert dataset.image_paths is None
+    assert dataset.feature_columns == ("x",)
+    named = labelfix.read(path, id="path")
+    assert named.items["item_id"][0] == "../0.wav"
+    assert named.image_paths is None
+
+
 # --- round trips -----------------------------------------------------------------------------
 
 CELLS = st.text(

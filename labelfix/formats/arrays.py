@@ -138,7 +138,8 @@ def read_predictions(
         Naming all that is wrong: files, columns, ids that do not join, classes, probabilities.
     """
     items = dataset.items["item_id"]
-    given = Rows(dataset.root or Path(), dataset.annotations["label"], items)
+    source = (dataset.root or Path()) / str(dataset.source.get("file", ""))
+    given = Rows(source, dataset.annotations["label"], items)
     columns = tuple(class_names or dataset.class_names)
     known = _Known(items, columns, own_key=dataset.format == "table")
     models = [_read_probs(path, ids, known) for path in pred_probs]
@@ -318,7 +319,10 @@ def _read_probs(
     problems = (
         [
             Problem(
-                f"{path}, column {name!r}", "text in every row", "probabilities of a class", fix
+                f"{path}, column {name!r}",
+                f"text in every row, such as {rest[name].drop_nulls()[0]!r}",
+                "probabilities of a class",
+                fix,
             )
             for name in text
         ]

@@ -224,7 +224,15 @@ def _roles(file: TableFile, options: ReadOptions) -> _Roles:
     ids = options.id or next(iter(_called(others, ID_NAMES)), None)
     group = options.group or next(iter(_called(others, ("group",))), None)
     split = next(iter(_called(others, ("split",))), None)
-    used = {label, image, ids, group, split} | ({"width", "height"} if image else set())
+    named = {label, image, ids, group, split}
+    used = named | ({"width", "height"} if image else {"path"})
+    if image is None and "path" in set(table.columns) - named:
+        warnings.warn(
+            f"{path}: column 'path' is left out: labelfix calls images so, and few of these are "
+            "named like some; if they are, say so (image=, --image)",
+            LabelfixWarning,
+            stacklevel=4,
+        )
     rest = tuple(name for name in table.columns if name not in used)
     known = {"item_id": True, "path": image, "group": group, "split": split}
     if clash := [name for name in rest if known.get(name)]:
