@@ -42,6 +42,8 @@ DATA = Path(os.environ.get("LABELFIX_DATA", ROOT / "../shared/data"))
 SEED = 0
 CIFAR_IMAGES = 15_000
 NUMERAL_SEEDS = (0, 1)
+TOGETHER = (1, 2)
+"""So many seeds of the small network are taken together on numerals."""
 RATE = 0.08
 WAYS = ("symmetric", "pair", "instance")
 
@@ -61,7 +63,7 @@ class Case:
     seen: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """Mean probabilities in training, of the models of which they are known."""
     margin: NDArray[np.float64] | None = None
-    """Of the first model: mean margin of logits in training."""
+    """Mean margin of logits in training, over the models of which it is known."""
     neighbors: Neighbors | None = None
 
     @property
@@ -206,47 +208,49 @@ def numerals(cache: Path) -> Iterator[Case]:
     """Real errors in hand-drawn numerals: reported on, never fitted or chosen on."""
     folder = DATA / "roman-numeral/dev"
     verdicts = dict(pl.read_csv(folder / "review.csv").select("file", "label_error").iter_rows())
-    runs = [kept(cache, f"numerals-small-cnn-{s}", small_cnn(folder, s)) for s in NUMERAL_SEEDS]
+    runs = [kept(cache, f"numerals-watched-{s}", small_cnn(folder, s)) for s in NUMERAL_SEEDS]
     frozen = kept(cache, "numerals-frozen", on_embeddings(folder))
     wrong = np.array([verdicts[item] for item in runs[0]["item_id"]])
-    labels = runs[0]["labels"]
     names = [f"small-cnn, seed {seed}" for seed in NUMERAL_SEEDS]
-    models = {name: run["pred_probs"] for name, run in zip(names, runs, strict=True)}
-    seen = {name: run["train_pred_probs"] for name, run in zip(names, runs, strict=True)}
-    one = names[0]
-    case = Case(
-        "numerals, small-cnn",
-        "numerals",
-        labels,
-        wrong,
-        {one: models[one]},
-        {one: seen[one]},
-    )
-    yield case
-    yield replace(case, name=f"numerals, small-cnn, {len(names)} seeds", models=models, seen=seen)
+    cases = []
+    for count in TOGETHER:
+        some = dict(list(zip(names, runs, strict=True))[:count])
+        title = "numerals, small-cnn" + (f", {count} seeds" if count > 1 else "")
+        models = {name: run["pred_probs"] for name, run in some.items()}
+        seen = {name: run["train_pred_probs"] for name, run in some.items()}
+        margin = np.mean([run["margin"] for run in some.values()], axis=0)
+        cases.append(Case(title, "numerals", runs[0]["labels"], wrong, models, seen, margin))
+    yield from cases
+    case = cases[0]
     near = nearest_neighbors(frozen["embeddings"], Weighing().neighbors)
     yield replace(
         case,
         name="numerals, frozen features",
         models={"logistic": frozen["pred_probs"]},
         seen={},
+        margin=None,
         neighbors=near,
     )
     yield replace(case, name="numerals, small-cnn and frozen neighbours", neighbors=near)
 
 
 def small_cnn(folder: Path, seed: int) -> Callable[[], dict[str, NDArray[Any]]]:
-    """Train the small network out of fold, as a user would."""
+    """Train the small network out of fold, as a user would, but watched by a tracker."""
 
     def make() -> dict[str, NDArray[Any]]:
+        from small_network import Watched
+
         dataset = labelfix.read(folder / "images")
-        found = labelfix.out_of_fold(dataset, "small-cnn", seed=seed, jobs=1, cache=False)
+        tracker = Tracker(len(dataset), dataset.class_names)
+        model = Watched(tracker)
+        found = labelfix.out_of_fold(dataset, model, seed=seed, jobs=1, cache=False)
         assert found.train_pred_probs is not None
         return {
             "item_id": dataset.items["item_id"].to_numpy().astype(str),
             "labels": dataset.labels,
             "pred_probs": found.pred_probs,
             "train_pred_probs": found.train_pred_probs,
+            "margin": tracker.statistics()["margin"].to_numpy(),
         }
 
     return make

@@ -321,10 +321,11 @@ items, the same draws for each ranking. Ties count as if broken at random.
 ## The others
 
 - cleanlab 2.9's three scores; of several models, `get_label_quality_ensemble_scores`.
-- AUM, the mean margin of logits in training (Pleiss et al. 2020), and the mean probability of the
-  given label in training. arXiv 2510.16211 finds such in-sample averages ahead in most scenarios;
-  its library, `mislabeled` of Orange (MIT), is in no package index, so both are our own, from their
-  definitions, and not that library's.
+- AUM, the mean margin of logits in training (Pleiss et al. 2020), over all epochs and over the
+  folds that learned from the item, and the mean probability of the given label in training. arXiv
+  2510.16211 finds such in-sample averages ahead in most scenarios; its library, `mislabeled` of
+  Orange (MIT), is in no package index, so both are our own, from their definitions, and not that
+  library's.
 - kNN vote: the share of the ten nearest neighbours that are labelled otherwise.
 - argmax ≠ label: the mean of the models has another class in front.
 
