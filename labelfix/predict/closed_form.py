@@ -279,9 +279,9 @@ class Fitted(NamedTuple):
     ) -> Linear:
         """Take steps down the log loss of the training rows, with a penalty on squared weights.
 
-        The penalty is what holds the discriminants, as sure as they are to be, from being surer: of
-        all multiples of them, the one that leave-one-out chose has the least penalised loss. It is
-        at least the one of the discriminants, in the mean curvature of the log loss.
+        The penalty follows from the temperature: of all multiples of the discriminants, the one
+        that leave-one-out chose is to have the least penalised loss. It is at least that on the
+        discriminants before the temperature shrinks them, times the log loss's mean curvature.
 
         Parameters
         ----------
