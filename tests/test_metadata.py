@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -445,3 +446,18 @@ def test_the_articles_error_list_joins_to_imagenet(data_dir: Path) -> None:
         condition: len(joined.filter(where(condition, joined.facts.schema))) for condition in KINDS
     }
     assert counts == KINDS
+
+
+def test_no_fact_makes_images_and_none_from_outside_are_written(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    root.mkdir()
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    dataset = replace(arrays_dataset(["a", "b"], ids=["x", "y"]), root=root)
+    facts = pl.DataFrame({"id": ["x", "y"], "path": ["../secret.png"] * 2})
+    with pytest.raises(InputError, match="'path': found a name that images alone have"):
+        join_facts(dataset, facts, on="id")
+    with pytest.raises(InputError, match="images alone have"):
+        gather(dataset, template="{path}")
+    with pytest.raises(InputError, match="outside of the dataset"):
+        export(dataset.with_facts(facts.select("path")), "folder", root / "out")
+    assert [one.name for one in root.iterdir()] == []

@@ -78,6 +78,9 @@ def gather(
     [('left/cat/1.png', 'left')]
     """
     if template is not None:
+        if "{path}" in template and dataset.image_paths is None:
+            expected = "another name: this one images alone have"
+            raise InputError(Problem("template", "{path}", expected))
         dataset = _with_new(dataset, facts_from_paths(dataset.items["item_id"], template))
     for path, on in joins:
         dataset = join_facts(dataset, read_facts(path), on=on, to=to, name=str(path))
@@ -170,6 +173,14 @@ def _write_folder(dataset: Dataset, out: Path, *, copy: bool) -> None:
         raise InputError(Problem("dataset", "no images", "an image for each item"))
     if not len(dataset):
         raise InputError(Problem("dataset", "no item that fits", "one or more for a folder"))
+    inside = Path(os.path.normpath(root))
+    outside = [
+        Problem(str(path), "an image outside of the dataset")
+        for path in images or ()
+        if not Path(os.path.normpath(path)).is_relative_to(inside)
+    ]
+    if outside:
+        raise InputError(outside)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(Problem(str(out), "something that is there", "a new or an empty folder"))
     if has_own_files(dataset):

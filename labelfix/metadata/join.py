@@ -311,6 +311,10 @@ def _refuse_clashes(
         Problem(f"{name}, column {column!r}", "a name that the items have already", "", "rename it")
         for column in facts.columns
         if column != on and column in dataset.items.columns
+    ] + [
+        Problem(f"{name}, column {column!r}", "a name that images alone have", "", "rename it")
+        for column in facts.columns
+        if column != on and column == "path" and column not in dataset.items.columns
     ]
     if problems:
         raise InputError(problems)
