@@ -392,8 +392,8 @@ def _learn(kind: str, planted: Clues, given: Clues, ridge: float) -> Weights:
     """Fit the log of the ratio between the densities of planted and of given clues.
 
     The ridge pulls as so many planted errors would. Of missing boxes and groups there are as many
-    as boxes that allow them, so the fewer there are, the more it pulls; of other kinds at least
-    `WANTED`, planted several in each box where boxes are few, and it pulls as on large sets.
+    as boxes that allow them, so the fewer there are, the more it pulls; of other kinds mostly
+    `WANTED` or more, several planted in each box where boxes are few: it pulls as on large sets.
     """
     names = list(given)
     X1, X0 = (
