@@ -153,6 +153,51 @@ def test_nothing_waits_for_the_device_within_an_epoch() -> None:
         tracker.end_epoch()
 
 
+def test_what_is_on_a_device_is_moved_once_an_epoch() -> None:
+    torch: Any = pytest.importorskip("torch")
+    tree_map = pytest.importorskip("torch.utils._pytree").tree_map
+    moves = []
+
+    class Elsewhere(torch.Tensor):  # type: ignore[misc] # torch is not looked at by mypy
+        """Says that it is on another device, and is: but for copies to the host, none is read."""
+
+        def __new__(cls, here: Any) -> Any:
+            there = {"dtype": here.dtype, "device": "meta"}
+            return torch.Tensor._make_wrapper_subclass(cls, here.shape, **there)
+
+        def __init__(self, here: Any) -> None:
+            self.here = here
+
+        @classmethod
+        def __torch_dispatch__(
+            cls, call: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if call is torch.ops.aten._to_copy.default:
+                moves.append(kwargs["device"].type)
+                return args[0].here.clone()
+            assert call in {
+                getattr(torch.ops.aten, name).default for name in ("clone", "detach", "cat")
+            }
+            own = tree_map(lambda one: one.here, args[0])
+            return cls(call(own, *args[1:], **(kwargs or {})))
+
+    logits, labels = np.random.default_rng(0).normal(size=(3, 30, 4)), np.arange(30) % 4
+    ours, theirs = Tracker(30), Tracker(30)
+    for one in logits:
+        for rows in np.array_split(np.arange(30), 5):
+            batch = rows, one[rows], labels[rows], None, np.full(len(rows), 0.5)
+            ours.update(*batch)
+            theirs.update(
+                *(None if part is None else Elsewhere(torch.tensor(part)) for part in batch)
+            )
+        assert moves == []
+        ours.end_epoch()
+        theirs.end_epoch()
+        assert moves == ["cpu"] * 4, "items, logits, labels, weights"
+        moves.clear()
+    assert theirs.statistics().equals(ours.statistics())
+
+
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "float32", "float64"])
 def test_tensors_are_as_good_as_arrays(precision: str) -> None:
     torch = pytest.importorskip("torch")
