@@ -406,6 +406,8 @@ def test_unknown_ids_and_known_widths_are_refused() -> None:
         tracker.update(["a", "c"], np.zeros((2, 2)), [0, 1])
     with pytest.raises(InputError, match="3 classes; expected 2"):
         tracker.update(["a", "b"], np.zeros((2, 3)), [0, 1])
+    with pytest.raises(InputError, match="3 classes; expected 0"):
+        Tracker(["a", "b"], []).update(["a", "b"], np.zeros((2, 3)), [0, 1])
     with pytest.raises(InputError, match="1 ids twice"):
         Tracker(["a", "a"])
     with pytest.raises(InputError, match="one item at least"):

@@ -636,9 +636,11 @@ class Tracker(Saved):
         elif n and self._width is not None and width != self._width:
             before = f"{self._width}, as before"
             problems.append(Problem("logits", f"{width} classes", before))
-        elif n and self.class_names and width != self._n_classes + self.threshold_class:
-            known = f"{self._n_classes + self.threshold_class}, as there are classes"
-            problems.append(Problem("logits", f"{width} classes", known))
+        elif n and self.class_names is not None:
+            known = self._n_classes + self.threshold_class
+            if width != known:
+                expected = f"{known}, as there are classes"
+                problems.append(Problem("logits", f"{width} classes", expected))
         if problems:
             raise InputError(problems)
 
