@@ -261,6 +261,16 @@ def test_a_name_that_is_not_utf8_is_listed(tmp_path: Path, paint: Paint) -> None
     assert len(labelfix.read(tmp_path, skip_bad=True)) == 2
 
 
+@pytest.mark.parametrize("name", ["table", "coco", "yolo", "voc"])
+def test_a_folder_of_images_that_is_not_there_is_one_problem(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "a.json"
+    file.write_text("{}")
+    path = tmp_path if name == "voc" else file
+    with pytest.raises(InputError, match="nowhere: found no such folder") as caught:
+        labelfix.read(path, format=name, images=tmp_path / "nowhere")
+    assert len(caught.value.problems) == 1
+
+
 @pytest.mark.parametrize("name", ["coco", "voc", "imagefolder"])
 def test_a_format_that_cannot_be_a_file_or_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "a.csv"

@@ -173,6 +173,8 @@ def _refuse_idle(options: ReadOptions, name: str) -> None:
         for option, formats in TAKEN.items()
         if name not in formats and getattr(options, option) != getattr(ReadOptions, option)
     ]
+    if options.images is not None and not options.images.is_dir():
+        problems.append(Problem(str(options.images), "no such folder", "the folder of the images"))
     if problems:
         raise InputError(problems)
 

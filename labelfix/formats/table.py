@@ -385,8 +385,6 @@ def _root(path: Path, images: Path | None) -> Path:
     """Give the folder that holds both the table and its images."""
     if images is None:
         return path.parent.resolve()
-    if not images.is_dir():
-        raise InputError(Problem(str(images), "no such folder", "the folder of the images"))
     return Path(os.path.commonpath([path.parent.resolve(), images.resolve()]))
 
 
