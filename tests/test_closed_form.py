@@ -151,14 +151,14 @@ def test_each_fold_is_a_fit_of_the_others(
     y = np.where(np.arange(len(y)) % 3, y, y[::-1])  # none so sure that float32 cannot tell
     data = Prepared(X.astype(np.float32), gram(X.astype(np.float32)))
     fold = np.arange(len(y)) % folds
-    model = Ridge(Columns(), Search(penalties=(0.5,), temperatures=(2.0,)), steps=steps)
+    model = Ridge(Columns(), Search(penalties=(0.5,), temperatures=(10.0,)), steps=steps)
     for one in range(folds):
         train, test = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
         if part:  # a trial on a part of the rows
             train = train[: len(train) // 2]
         job = FoldJob(train, y[train], test, k, seed=0)
         found = model.fit_predict(data, job, None).pred_probs
-        expected = stepped_by_hand(X[train], y[train], k, 0.5, 2.0, steps, X[test])
+        expected = stepped_by_hand(X[train], y[train], k, 0.5, 10.0, steps, X[test])
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=5e-4)
 
 
