@@ -202,7 +202,7 @@ def _refuse_confusion(
     """Exactly one thing is to be done."""
     wanted = {"--to": to, "--in-place": in_place, "--dry-run": dry_run, "--undo": undo}
     named = [name for name, value in wanted.items() if value]
-    if dry_run and not undo:
+    if dry_run and not undo and not (to and in_place):
         named = ["--dry-run"]  # of either way to write, which are the same
     if len(named) != 1:
         found = " and ".join(named) or "neither"

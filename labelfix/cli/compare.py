@@ -104,7 +104,7 @@ def compare(
             images=images,
             models=model or [],
             out=out,
-            class_names=None if classes is None else classes.read_text("utf-8").splitlines(),
+            class_names=None if classes is None else _lines(classes),
             id=id_column,
             drop=tuple(drop or ("mislabeled", "all")),  # type: ignore[arg-type] # the library checks the names
             draws=draws,
@@ -123,6 +123,15 @@ def compare(
             print_rows(rows, form, shown)
         print_lines(*(line.replace("**", "") for line in comparison_findings(found)))
         print_lines(f"All of it: {out / 'comparison.md'}")
+
+
+def _lines(path: Path) -> list[str]:
+    """Read one class name a line."""
+    try:
+        return path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        found = f"bytes that are no UTF-8 ({error.object[error.start : error.end]!r})"
+        raise InputError(Problem(str(path), found, "class names, one a line")) from error
 
 
 def _named(given: list[str], option: str) -> dict[str, Any]:

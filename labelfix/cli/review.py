@@ -69,7 +69,11 @@ def log(
     """List the decisions on a run, the latest last."""
     from labelfix.decisions import history
 
-    rows = history(_read(run), reviewer=reviewer)
+    replay = _read(run)
+    if reviewer is not None and reviewer not in replay.reviewers:
+        expected = f"one of {', '.join(replay.reviewers)}" if replay.reviewers else "a decision"
+        raise InputError(Problem("--reviewer", f"nothing of {reviewer!r}", expected))
+    rows = history(replay, reviewer=reviewer)
     most = 20 if top is None and form is Format.table else top
     shown = rows if most is None else rows.tail(most)
     print_rows(shown, form, COLUMNS)
