@@ -104,6 +104,36 @@ def test_statistics_are_those_of_the_papers() -> None:
         assert found["learned"] == start
 
 
+def test_the_course_of_the_loss_is_its_mean_in_each_epoch() -> None:
+    logits, labels = story()
+    loss = -np.log(softmax(logits)[:, np.arange(N), labels])
+    found = told(logits, labels, Tracker(N, keep_losses=True)).losses()
+    np.testing.assert_allclose(found, loss, rtol=1e-5)
+    with pytest.raises(InputError, match="keep_losses"):
+        told(logits, labels).losses()
+
+
+def test_the_course_of_the_loss_goes_with_the_checkpoint_and_over_processes(tmp_path: Path) -> None:
+    tracker = Tracker(3, keep_losses=True)
+    tracker.update([0, 1], np.zeros((2, 2)), [0, 0], [1.0, 2.0])
+    tracker.end_epoch()
+    tracker.update([0], np.zeros((1, 2)), [0], [3.0])
+    tracker.save(tmp_path / "kept.npz")  # in the midst of an epoch
+    again = Tracker.load(tmp_path / "kept.npz")
+    again.update([0], np.zeros((1, 2)), [0], [5.0])
+    again.end_epoch()
+    np.testing.assert_array_equal(again.losses(), [[1, 2, np.nan], [4, np.nan, np.nan]])
+    other = Tracker(3, keep_losses=True)
+    other.update([0, 2], np.zeros((2, 2)), [0, 0], [2.0, 7.0])
+    other.end_epoch()
+    both = again.merge(other).losses()
+    np.testing.assert_array_equal(both, [[1.5, 2, 7], [4, np.nan, np.nan]])
+    with pytest.raises(InputError, match="first"):
+        again.merge(Tracker(3))
+    with pytest.raises(InputError, match="keep_losses"):
+        Tracker(3).load_state_dict(again.state_dict())
+
+
 @given(st.integers(1, 30), st.integers(0, 5), st.integers(16, 4000))
 @settings(max_examples=20)
 def test_neither_batches_nor_the_buffer_change_a_thing(batch: int, seed: int, buffer: int) -> None:
@@ -660,3 +690,18 @@ def test_find_refuses_dynamics_of_other_items(photos: Dataset, tmp_path: Path) -
         find_with(tmp_path, tmp_path / "seen.npz")
     with pytest.raises(RunError, match="No such file"):
         find_with(tmp_path, tmp_path / "none.npz")
+
+
+def test_dynamics_that_are_none_are_refused_before_a_model_is_trained(
+    photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("long work")
+
+    monkeypatch.setattr("labelfix.predict.out_of_fold", work)
+    with pytest.raises(RunError, match="No such file"):
+        find_with(tmp_path, tmp_path / "none.npz", model="pixels+knn")
+    logits, labels = story()
+    told(logits, labels, Tracker(dataset(labels))).save(tmp_path / "seen.npz")
+    with pytest.raises(InputError, match="12 items that the tracker does not know"):
+        find_with(tmp_path, tmp_path / "seen.npz", model="pixels+knn")

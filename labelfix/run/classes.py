@@ -25,10 +25,19 @@ __all__ = ["check_choices", "judge", "predict"]
 
 
 def check_choices(dataset: Dataset, options: FindOptions) -> None:
-    """Try how to score on three labels: a wrong name should not come up after hours of training."""
+    """Try how to score on three labels: a wrong name should not come up after hours of training.
+
+    Nor should a file that is not there, or not what it is taken for.
+    """
     _refuse_choices_of_boxes(options)
     _refuse_features(dataset, options)
     _assess([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]], options, None)
+    if options.dynamics is not None:
+        from labelfix.training import Tracker
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they come with the predictions
+            Tracker.load(options.dynamics).predictions(dataset)
     clean = _clean(options)
     if clean is not None:
         from labelfix.find.clean import check_clean

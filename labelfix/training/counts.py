@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -59,6 +60,11 @@ class Counts:
         The same of those that ended, as packed bits.
     probs
         Sum of the class probabilities, shape (n, K), float32; None: nothing seen, or not kept.
+    course
+        Mean loss in each of the epochs that ended, shape (n,), float32; NaN: not seen in it. None:
+        not kept.
+    before
+        The weight and the loss of `loss_sums` when the epoch that is on began, shape (n, 2).
     """
 
     sums: NDArray[np.float64]
@@ -70,14 +76,19 @@ class Counts:
     now: NDArray[np.bool_]
     epochs: list[NDArray[np.uint8]] = field(default_factory=list)
     probs: NDArray[np.float32] | None = None
+    course: list[NDArray[np.float32]] | None = None
+    before: NDArray[np.float64] | None = None
 
     @classmethod
-    def of(cls, n: int) -> Self:
+    def of(cls, n: int, *, keep_course: bool = False) -> Self:
         """Start with nothing seen."""
         sums, losses = np.zeros((2, n, len(SUMS)))
         seen, broken, relabelled = np.zeros((3, n), dtype=np.int32)
         label, now = np.full(n, -1, dtype=np.int32), np.zeros((2, n), dtype=bool)
-        return cls(sums, losses, label, seen, broken, relabelled, now)
+        found = cls(sums, losses, label, seen, broken, relabelled, now)
+        if keep_course:
+            found.course, found.before = [], np.zeros((n, 2))
+        return found
 
     def add(
         self,
@@ -112,6 +123,11 @@ class Counts:
         """Pack away the epoch that is on."""
         self.epochs.append(np.packbits(self.now, axis=1))
         self.now[:] = False
+        if self.course is not None and self.before is not None:
+            weight, loss = (self.loss_sums[:, :2] - self.before).T
+            with np.errstate(invalid="ignore"):
+                self.course.append((loss / weight).astype(np.float32))
+            self.before = self.loss_sums[:, :2].copy()
 
     def means(self) -> dict[str, NDArray[np.float64]]:
         """Divide the sums by their weights; NaN where there is none. Each name of `SUMS`."""
@@ -144,7 +160,7 @@ class Counts:
     def merged(self, others: Sequence[Counts]) -> Counts:
         """Put together what several saw of the same items, epoch by epoch."""
         everyone = [self, *others]
-        merged = Counts.of(len(self.label))
+        merged = Counts.of(len(self.label), keep_course=self.course is not None)
         for one in everyone:
             both = (merged.label >= 0) & (one.label >= 0)
             merged.relabelled += one.relabelled + (both & (merged.label != one.label))
@@ -158,6 +174,12 @@ class Counts:
         for epoch in range(most):
             there = [one.epochs[epoch] for one in everyone if epoch < len(one.epochs)]
             merged.epochs.append(_together(there))
+        if merged.course is not None:
+            courses = [one.course for one in everyone if one.course is not None]
+            merged.course += [_mean(parts) for parts in zip_longest(*courses)]
+            merged.before = np.sum(
+                [one.before for one in everyone if one.before is not None], axis=0
+            )
         return merged
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -166,21 +188,29 @@ class Counts:
         found["epochs"] = np.array(self.epochs, dtype=np.uint8).reshape(
             len(self.epochs), 2, (len(self.label) + 7) // 8
         )
+        if self.course is not None:
+            found["course"] = np.array(self.course, np.float32).reshape(-1, len(self.label))
         return {name: values for name, values in found.items() if values is not None}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], n: int) -> Self:
         """Make it again; KeyError or ValueError where something is missing, or of another shape."""
-        empty, names = cls.of(n), [one.name for one in fields(cls)]
-        found = {name: arrays[name] for name in names if name in arrays or name != "probs"}
+        empty, names = cls.of(n, keep_course="course" in arrays), [one.name for one in fields(cls)]
+        optional = ("probs",) if empty.course is not None else ("probs", "course", "before")
+        found = {name: arrays[name] for name in names if name in arrays or name not in optional}
         shapes = {name: np.shape(getattr(empty, name)) for name in found}
         shapes |= {"epochs": (len(found["epochs"]), 2, (n + 7) // 8)}
         if "probs" in found:
             shapes["probs"] = (n, *found["probs"].shape[1:2])
+        if "course" in found:
+            shapes["course"] = (len(found["epochs"]), n)
         wrong = [name for name, values in found.items() if values.shape != shapes[name]]
         if wrong:
             raise ValueError(f"not of {n} items: {', '.join(wrong)}")
-        return cls(**{**found, "epochs": list(found["epochs"])})  # type: ignore[arg-type] # looked at above
+        lists: dict[str, Any] = {
+            name: list(found[name]) for name in ("epochs", "course") if name in found
+        }
+        return cls(**found | lists)
 
     def _add_probs(self, item: NDArray[np.int64], probs: NDArray[Any]) -> None:
         if self.probs is None:
@@ -221,6 +251,15 @@ def _add(
 def _means(names: Sequence[str], sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     with np.errstate(invalid="ignore", divide="ignore"):
         return {name: sums[:, k] / sums[:, 0] for k, name in enumerate(names) if k}
+
+
+def _mean(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32]:
+    """Mean of what is there and not NaN."""
+    there = np.array([one for one in parts if one is not None])
+    known = np.isfinite(there)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(known, there, 0).sum(axis=0, dtype=np.float64) / known.sum(axis=0)
+    return np.asarray(mean, dtype=np.float32)
 
 
 def _together(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:

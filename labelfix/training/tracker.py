@@ -69,6 +69,8 @@ class Tracker(Saved):
     keep_probs
         Keep each item's mean probability of every class: 4 bytes an item and class. `issues` needs
         it, the statistics do not.
+    keep_losses
+        Keep each item's mean loss of every epoch, for `losses`: 4 bytes an item and epoch.
     threshold_class
         The network has one class more than there are, in its last column, for the items that
         `threshold_labels` moved there.
@@ -95,6 +97,7 @@ class Tracker(Saved):
         class_names: Sequence[str] | None = None,
         *,
         keep_probs: bool = True,
+        keep_losses: bool = False,
         threshold_class: bool = False,
         buffer_bytes: int = 64 * 2**20,
     ) -> None:
@@ -106,9 +109,10 @@ class Tracker(Saved):
         self._n, self.item_ids = _counted(items)
         self.class_names = None if class_names is None else tuple(class_names)
         self.keep_probs = keep_probs
+        self.keep_losses = keep_losses
         self.threshold_class = threshold_class
         self.buffer_bytes = buffer_bytes
-        self._counts = Counts.of(self._n)
+        self._counts = Counts.of(self._n, keep_course=keep_losses)
         self._row_of: dict[str, int] | None = None
         self._width: int | None = None
         self._waiting: list[_Batch] = []
@@ -275,6 +279,34 @@ class Tracker(Saved):
             pl.when(~never).then("forgetting").alias("forgetting"),
             pl.when(pl.col("learned") >= 0).then("learned").alias("learned"),
         )
+
+    def losses(self) -> NDArray[np.float32]:
+        """Give the course of each item's loss: its mean in every epoch that ended.
+
+        Returns
+        -------
+        NDArray
+            Shape (epochs, n), float32; NaN where the item was not seen.
+
+        Raises
+        ------
+        InputError
+            If nothing was seen yet, or `keep_losses` is off.
+
+        Examples
+        --------
+        >>> tracker = Tracker(2, keep_losses=True)
+        >>> for loss in ([0.75, 2.0], [0.25, 2.5]):
+        ...     tracker.update([0, 1], [[1.0, 0.0], [1.0, 0.0]], [0, 1], loss)
+        ...     tracker.end_epoch()
+        >>> tracker.losses()
+        array([[0.75, 2.  ],
+               [0.25, 2.5 ]], dtype=float32)
+        """
+        self._check_seen()
+        if self._counts.course is None:
+            raise InputError(Problem("tracker", "keep_losses=False", "keep_losses=True"))
+        return np.array(self._counts.course, np.float32).reshape(-1, self._n)
 
     def suspects(self, k: int = 20, by: str = "margin") -> pl.DataFrame:
         """List the k items that look most like label errors: rows of `statistics`.
@@ -483,7 +515,8 @@ class Tracker(Saved):
         problems = [
             Problem(f"tracker {number}", "other items or classes", "those of the first")
             for number, one in enumerate(everyone, start=1)
-            if (one.fingerprint, one.keep_probs) != (self.fingerprint, self.keep_probs)
+            if one.fingerprint != self.fingerprint
+            or one._kept_of_each != self._kept_of_each
             or one._width not in {None, width}
         ]
         if problems:
@@ -498,7 +531,7 @@ class Tracker(Saved):
             "n": self._n,
             "item_ids": self.item_ids,
             "class_names": self.class_names,
-            "keep_probs": self.keep_probs,
+            **self._kept_of_each,
             "threshold_class": self.threshold_class,
             "width": self._width,
         }
@@ -513,6 +546,7 @@ class Tracker(Saved):
             about["n"] if about["item_ids"] is None else about["item_ids"],
             about["class_names"],
             keep_probs=about["keep_probs"],
+            keep_losses=about.get("keep_losses", False),
             threshold_class=about["threshold_class"],
         )
         tracker._counts = Counts.from_arrays(arrays, len(tracker))
@@ -520,11 +554,19 @@ class Tracker(Saved):
         return tracker
 
     def _go_on_from(self, other: Self) -> None:
-        if other.keep_probs != self.keep_probs:
-            found = f"one with keep_probs={other.keep_probs}"
-            raise InputError(Problem("state", found, f"keep_probs={self.keep_probs}"))
+        if other._kept_of_each != self._kept_of_each:
+            found, expected = (
+                ", ".join(f"{name}={kept}" for name, kept in one._kept_of_each.items())
+                for one in (other, self)
+            )
+            raise InputError(Problem("state", f"one with {found}", expected))
         self._counts, self._width = other._counts, other._width
         self._waiting, self._waiting_bytes = [], 0
+
+    @property
+    def _kept_of_each(self) -> dict[str, bool]:
+        """What of each item it was asked to keep."""
+        return {"keep_probs": self.keep_probs, "keep_losses": self.keep_losses}
 
     @property
     def _n_classes(self) -> int:
@@ -537,7 +579,7 @@ class Tracker(Saved):
         return Tracker(
             self._n if self.item_ids is None else self.item_ids,
             self.class_names,
-            keep_probs=self.keep_probs,
+            **self._kept_of_each,
             threshold_class=self.threshold_class,
             buffer_bytes=self.buffer_bytes,
         )
