@@ -647,7 +647,8 @@ would have got who chose on the other columns only. "Head to head alone" is with
 ## Several models: how to combine them
 
 CIFAR-10N, average precision; the default score after each way to combine. Weights are the exponents
-that the pool found from the given labels, in the order of the models.
+that the pool found from the given labels, in the order of the models. Neighbours (`--embeddings`)
+are the ten nearest by the embeddings of an EfficientNet-Lite0 that knows photos.
 
 {tables["ensembles"]}
 
