@@ -41,8 +41,8 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("LABELFIX_DATA", ROOT / "../shared/data"))
 SEED = 0
 CIFAR_IMAGES = 15_000
-NUMERAL_SEEDS = (0, 1)
-TOGETHER = (1, 2)
+NUMERAL_SEEDS = (0, 1, 2)
+TOGETHER = (1, 2, 3)
 """So many seeds of the small network are taken together on numerals."""
 RATE = 0.08
 WAYS = ("symmetric", "pair", "instance")
