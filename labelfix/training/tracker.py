@@ -299,9 +299,8 @@ class Tracker(Saved):
         >>> for loss in ([0.75, 2.0], [0.25, 2.5]):
         ...     tracker.update([0, 1], [[1.0, 0.0], [1.0, 0.0]], [0, 1], loss)
         ...     tracker.end_epoch()
-        >>> tracker.losses()
-        array([[0.75, 2.  ],
-               [0.25, 2.5 ]], dtype=float32)
+        >>> tracker.losses().tolist()
+        [[0.75, 2.0], [0.25, 2.5]]
         """
         self._check_seen()
         if self._counts.course is None:
