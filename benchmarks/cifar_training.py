@@ -171,7 +171,7 @@ def aims(found: Sequence[Case]) -> str:
         ranking = Ranking.of(case.wrong, default(case), once)
         wanted = next((aim[name] for name in aim if case.name.startswith(name)), None)
         said = f"AP {wanted[0]}, recall {wanted[1]}" if wanted else ""
-        precision, recall = ranking.average_precision()[0], ranking.recall(0.1)
+        precision, recall = ranking.average_precision()[0], ranking.recall(0.1)[0]
         lines.append(f"| {case.name} | {precision:.3f} | {recall:.3f} | {said} |")
     return "\n".join(lines)
 

@@ -46,6 +46,8 @@ TOGETHER = (1, 2, 3)
 """So many seeds of the small network are taken together on numerals."""
 RATE = 0.08
 WAYS = ("symmetric", "pair", "instance")
+NEVER_FITTED = "numerals"
+"""The family that nothing is fitted or chosen on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,8 @@ class Case:
     margin: NDArray[np.float64] | None = None
     """Mean margin of logits in training, over the models of which it is known."""
     neighbors: Neighbors | None = None
+    fitted: bool = True
+    """Takes part when the error probability is fitted."""
 
     @property
     def n_classes(self) -> int:
@@ -90,7 +94,7 @@ class Case:
 def reported(cache: Path) -> Iterator[Case]:
     """Give the cases of the tables, in their order."""
     yield from cifar_10n(cache)
-    yield cifar_10_test()
+    yield from cifar_10_test(cache)
     yield mnist_test(cache)
     yield from planted_digits(cache)
     yield from numerals(cache)
@@ -107,8 +111,7 @@ def cifar_10n(cache: Path) -> Iterator[Case]:
     one = {"resnet18": models["resnet18"]}
     yield replace(whole, models=one)
     yield replace(whole, name="CIFAR-10N, five stored models", models=models)
-    kept = cifar_embeddings(cache)
-    rows, embeddings = kept["rows"], kept["embeddings"]
+    rows, embeddings = cifar_part(cache)
     seen = kept_head(cache, "cifar-10n", embeddings, labels[rows])
     part = replace(
         whole,
@@ -125,13 +128,26 @@ def cifar_10n(cache: Path) -> Iterator[Case]:
     yield replace(part, name=f"CIFAR-10N, {CIFAR_IMAGES:,} images, both", models=both)
 
 
-def cifar_10_test() -> Case:
+def cifar_10_test(cache: Path) -> Iterator[Case]:
     """CIFAR-10's test images, by the majority of some fifty people (CIFAR-10H)."""
     labels = _test_labels("cifar10")
     votes = np.load(DATA / "cifar10h/data/cifar10h-counts.npy")
     frozen = np.load(DATA / "cifar10/cifar10_test_effnetlite0_cv5_pred_probs.npy")
     models = {"network": _stored_probabilities("cifar10"), "frozen": frozen.astype(np.float32)}
-    return Case("CIFAR-10 test, two models", "CIFAR-10", labels, votes.argmax(1) != labels, models)
+    wrong = votes.argmax(1) != labels
+    case = Case("CIFAR-10 test, two models", "CIFAR-10", labels, wrong, models)
+    yield case
+    embeddings = cifar_embeddings(cache, "cifar-10-test", "test", np.arange(10_000))
+    seen = kept_head(cache, "cifar-10-test", embeddings, labels)
+    yield replace(
+        case,
+        name="CIFAR-10 test, two models, a head and neighbours",
+        models={"head": seen["pred_probs"], **models},
+        seen={"head": seen["train_pred_probs"]},
+        margin=seen["margin"],
+        neighbors=kept_neighbors(cache, "cifar-10-test", embeddings),
+        fitted=False,
+    )
 
 
 def mnist_test(cache: Path) -> Case:
@@ -348,8 +364,16 @@ def head(
     }
 
 
-def cifar_embeddings(cache: Path) -> dict[str, NDArray[Any]]:
-    """Embed a random part of CIFAR-10's training images through EfficientNet-Lite0."""
+def cifar_part(cache: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Give a random part of CIFAR-10's training images: rows and embeddings."""
+    rows = np.sort(np.random.default_rng(SEED).permutation(50_000)[:CIFAR_IMAGES])
+    return rows, cifar_embeddings(cache, "cifar-10n", "train", rows)
+
+
+def cifar_embeddings(
+    cache: Path, name: str, part: str, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Embed some of CIFAR-10's images, of part "train" or "test", through EfficientNet-Lite0."""
 
     def make() -> dict[str, NDArray[Any]]:
         import tempfile
@@ -357,8 +381,7 @@ def cifar_embeddings(cache: Path) -> dict[str, NDArray[Any]]:
         from labelfix.predict.embed import EfficientNetLite
         from labelfix.schema import Dataset
 
-        rows = np.sort(np.random.default_rng(SEED).permutation(50_000)[:CIFAR_IMAGES])
-        path = DATA / "cifar10/cifar10_train_jpeg.npz"
+        path = DATA / f"cifar10/cifar10_{part}_jpeg.npz"
         with np.load(path, allow_pickle=False) as stored, tempfile.TemporaryDirectory() as folder:
             blob, ends = stored["blob"], stored["offsets"]
             names = [f"{row:05}.jpg" for row in rows]
@@ -370,7 +393,9 @@ def cifar_embeddings(cache: Path) -> dict[str, NDArray[Any]]:
             inputs = EfficientNetLite().extract(dataset, cache=None, progress=None)
         return {"rows": rows, "embeddings": np.asarray(inputs.embeddings)}
 
-    return kept(cache, "cifar-10n-embeddings", make)
+    found = kept(cache, f"{name}-embeddings", make)
+    assert np.array_equal(found["rows"], rows)
+    return np.asarray(found["embeddings"])
 
 
 def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -414,7 +439,7 @@ def fitted_on(cache: Path, reported: Sequence[Case]) -> Iterator[Case]:
     fewer principal components.
     """
     for case in reported:
-        if case.family != "numerals":
+        if case.fitted and case.family != NEVER_FITTED:
             yield case
             if len(case.models) > 1:
                 yield from alone(case)

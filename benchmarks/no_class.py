@@ -25,7 +25,7 @@ from evidence import (
     SEED,
     WAYS,
     Case,
-    cifar_embeddings,
+    cifar_part,
     components,
     digits,
     kept,
@@ -157,14 +157,14 @@ def sets(cache: Path) -> Iterator[Set]:
     places = components(images)[:IMAGES, :12]
     for way in WAYS:
         yield from both(f"MNIST, {way}", places, truth[:IMAGES], way, [(4, 8)])
-    stored = cifar_embeddings(cache)
+    kept, embeddings = cifar_part(cache)
     path = DATA / "label-error-detection-benchmarks/compact/cifar-10n-aggregate.npz"
     with np.load(path, allow_pickle=False) as people:
-        rows = stored["rows"][:CIFAR_IMAGES]
+        rows = kept[:CIFAR_IMAGES]
         given, truth = (people[name][rows].astype(np.int64) for name in ("given", "true"))
     wrong = given != truth
     none = np.zeros_like(wrong)
-    whole = Set("CIFAR-10N", stored["embeddings"][:CIFAR_IMAGES], given, wrong, none)
+    whole = Set("CIFAR-10N", embeddings[:CIFAR_IMAGES], given, wrong, none)
     yield whole
     for classes in ((2, 6), (3, 5)):
         yield whole.without(classes, truth)

@@ -22,7 +22,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from evidence import CIFAR_IMAGES, NUMERAL_SEEDS, RATE, ROOT, SEED, Case, fitted_on, reported
+from evidence import (
+    CIFAR_IMAGES,
+    NEVER_FITTED,
+    NUMERAL_SEEDS,
+    RATE,
+    ROOT,
+    SEED,
+    Case,
+    fitted_on,
+    reported,
+)
 from trust import (
     AUDITS,
     Judged,
@@ -70,7 +80,7 @@ def main() -> None:
         return
     held_out = list(left_out(judged))
     for case in cases:
-        if case.family == "numerals":  # never fitted on
+        if case.family == NEVER_FITTED:
             one = Judged.of(case)
             held_out.append((one, one.p_error(ErrorProbability())))
     shown = {id(case) for case in cases}
@@ -206,27 +216,24 @@ class Ranking:
         figure: NDArray[np.float64] = (width * height).sum(axis=1)
         return figure / (rights[:, -1] * self.found[:, -1])
 
-    def recall(self, share: float) -> float:
-        """Share of the errors within this share of the items themselves."""
-        found, looked = self.found[0], self.looked[0]
-        return _found_within(share * looked[-1], looked, found) / float(found[-1])
+    def recall(self, share: float) -> NDArray[np.float64]:
+        """Share of the errors within this share of the items."""
+        return self._found_within(share * self.looked[:, -1])
 
     def precision(self) -> NDArray[np.float64]:
         """Share of errors among as many items as there are errors."""
-        return np.array(
-            [
-                _found_within(found[-1], looked, found) / found[-1]
-                for looked, found in zip(self.looked, self.found, strict=True)
-            ]
-        )
+        return self._found_within(self.found[:, -1])
 
-
-def _found_within(top: float, looked: NDArray[np.float64], found: NDArray[np.float64]) -> float:
-    """Count the errors among so many items, on a line through the ends of the groups."""
-    end = int(np.searchsorted(looked, top))
-    near = slice(max(0, end - 1), end + 1)
-    start = [0.0] if end == 0 else []
-    return float(np.interp(top, [*start, *looked[near]], [*start, *found[near]]))
+    def _found_within(self, tops: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of the errors among so many items, on a line through the ends of the groups."""
+        shares = []
+        for top, looked, found in zip(tops, self.looked, self.found, strict=True):
+            end = int(np.searchsorted(looked, top))
+            near = slice(max(0, end - 1), end + 1)
+            start = [0.0] if end == 0 else []
+            within = np.interp(top, [*start, *looked[near]], [*start, *found[near]])
+            shares.append(within / found[-1])
+        return np.array(shares)
 
 
 def draws(n: int) -> NDArray[np.float64]:
@@ -254,8 +261,8 @@ def peers(case: Case) -> str:
         if suspicion is not None:
             ranking = Ranking.of(case.wrong, np.asarray(suspicion, np.float64), weights)
             figures = [ranking.auroc(), ranking.average_precision(), ranking.precision()]
+            figures += [ranking.recall(budget) for budget in BUDGETS]
             cells = [cell(values) for values in figures]
-            cells += [f"{ranking.recall(budget):.3f}" for budget in BUDGETS]
             print(f"| {name} | {' | '.join(cells)} |", file=out)
     return out.getvalue().rstrip()
 
@@ -304,7 +311,8 @@ trusted on sets that it was not fitted on.
   A small network trained on all 50,000 is a [page of its own](cifar-training.md).
 - **CIFAR-10 test** by the majority of some fifty people an image (CIFAR-10H), and **MNIST test** by
   a list of 74 doubtful images, both with stored probabilities of github.com/cleanlab/label-errors,
-  and with a frozen network's or a head's on the pixels.
+  and with a frozen network's or a head's on the pixels. Once more with a watched head on frozen
+  features of CIFAR-10's images, for the peers' sake: this case took no part in any fit.
 - **Digits** of scikit-learn with {RATE:.0%} of the labels changed by `labelfix.inject`: to any
   class, to the next class, or item by item, hard ones to look-alikes (what is hard is judged by a
   forest that takes no part later).

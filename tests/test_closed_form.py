@@ -151,7 +151,8 @@ def test_each_fold_is_a_fit_of_the_others(
     y = np.where(np.arange(len(y)) % 3, y, y[::-1])  # none so sure that float32 cannot tell
     data = Prepared(X.astype(np.float32), gram(X.astype(np.float32)))
     fold = np.arange(len(y)) % folds
-    model = Ridge(Columns(), Search(penalties=(0.5,), temperatures=(10.0,)), steps=steps)
+    search = Search(penalties=(0.5,), temperatures=(10.0,))
+    model = Ridge(Columns(), search, steps, rows_a_column=0)
     for one in range(folds):
         train, test = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
         if part:  # a trial on a part of the rows
@@ -173,6 +174,15 @@ def test_enough_steps_arrive_at_logistic_regression() -> None:
     assert penalty > 0
     expected = LogisticRegression(C=1 / penalty, tol=1e-8, max_iter=1000).fit(X, y)
     np.testing.assert_allclose(found.predict(X), expected.predict_proba(X), atol=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "stepped"), [(159, False), (160, True)])
+def test_few_rows_stay_with_the_discriminants(rows: int, stepped: bool) -> None:
+    X, y = cloud(rows, 20, 3, 0)
+    y = np.where(np.arange(rows) % 5, y, 0)
+    usual, without = (RidgeClassifier(steps=steps).fit(X, y) for steps in (2, 0))
+    alike = np.allclose(usual.predict_proba(X), without.predict_proba(X), atol=1e-6)
+    assert alike is not stepped
 
 
 def digits() -> tuple[Dataset, NDArray[np.bool_], Table]:

@@ -353,6 +353,9 @@ class Ridge:
         How strong the penalty is, and how sure the predictions.
     steps
         From the discriminants towards logistic regression; see `Fitted.towards_logistic`.
+    rows_a_column
+        Steps are taken from so many training rows for each column: with fewer, the discriminants
+        alone know held-out rows better, by the log loss.
     max_categories
         Of each column of categories, the most frequent ones; the others count as one.
     """
@@ -360,6 +363,7 @@ class Ridge:
     features: Features
     search: Search = field(default_factory=Search)
     steps: int = 2
+    rows_a_column: float = 8.0
     max_categories: int = 100
 
     @property
@@ -388,7 +392,8 @@ class Ridge:
             known = (job.train, job.labels)
             sums = Sums.of(_products(data, job.train), data.X, *known, job.n_classes)
             fitted = self.search(sums, data.X, *known, job.seed)
-            found = fitted.towards_logistic(data.X, *known, self.steps)
+            steps = _steps(self, job.train, data.X)
+            found = fitted.towards_logistic(data.X, *known, steps)
             held_out = [
                 found.predict(data.X[job.test[start : start + _ROWS]])
                 for start in range(0, len(job.test) or 1, _ROWS)
@@ -402,7 +407,7 @@ class RidgeClassifier:
 
     Parameters
     ----------
-    search, steps
+    search, steps, rows_a_column
         See `Ridge`.
     seed
         Which rows it chooses on.
@@ -416,6 +421,7 @@ class RidgeClassifier:
 
     search: Search = field(default_factory=Search)
     steps: int = 2
+    rows_a_column: float = 8.0
     seed: int = 0
 
     def fit(self, X: NDArray[Any], y: NDArray[np.int64]) -> Self:
@@ -424,7 +430,8 @@ class RidgeClassifier:
         seen, rows = np.asarray(X, dtype=np.float32), np.arange(len(codes))
         sums = Sums.of(gram(seen), seen, rows, codes, len(self.classes_))
         self.fitted_ = self.search(sums, seen, rows, codes, self.seed)
-        self.linear_ = self.fitted_.towards_logistic(seen, rows, codes, self.steps)
+        steps = _steps(self, rows, seen)
+        self.linear_ = self.fitted_.towards_logistic(seen, rows, codes, steps)
         return self
 
     def predict_proba(self, X: NDArray[Any]) -> NDArray[Any]:
@@ -476,6 +483,11 @@ def _products(data: Prepared, train: NDArray[np.int64]) -> NDArray[np.float64]:
     if len(others) < len(train):
         return data.products - gram(data.X, others)
     return gram(data.X, train)
+
+
+def _steps(model: Ridge | RidgeClassifier, rows: NDArray[np.int64], X: NDArray[Any]) -> int:
+    """How many steps towards logistic regression the training rows are enough for."""
+    return model.steps if len(rows) >= model.rows_a_column * X.shape[1] else 0
 
 
 def _log_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
