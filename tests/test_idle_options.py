@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from labelfix.cli import main
 from labelfix.run import open_run
+from labelfix.run.dataset import read_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,6 +141,20 @@ def test_an_id_column_of_probabilities_can_be_named_for_a_folder_of_images(
 
 
 COLOURS = ("blue", "green", "red")
+
+
+@pytest.mark.parametrize("kind", ["class_run", "box_run"])
+def test_runs_of_before_options_were_refused_are_read_again(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    path: Path = request.getfixturevalue(kind)
+    file = path / "run.json"
+    record = json.loads(file.read_text())
+    record["options"] |= {"class_names": ["a", "b"], "voc_pixels": "continuous"}
+    file.write_text(json.dumps(record))
+    run = open_run(path)
+    assert run.info.options.class_names == ("a", "b")
+    assert read_again(run).items["item_id"].equals(run.items["item_id"])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from labelfix.errors import InputError, Problem
 from labelfix.images import MAX_PIXELS
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
-__all__ = ["FORMATS", "ReadOptions", "read"]
+__all__ = ["FORMATS", "ReadOptions", "read", "unused"]
 
 FORMATS = ("table", "coco", "yolo", "voc", "imagefolder")
 """In the order in which they are asked whether they recognise a path."""
@@ -162,16 +162,31 @@ def read(
     return _module(name).read(path, options)
 
 
+def unused(name: str) -> dict[str, Any]:
+    """Give the options that a format has no use for, as they are if nobody chooses.
+
+    Examples
+    --------
+    >>> unused("voc")
+    {'label': None, 'image': None, 'id': None, 'group': None, 'features': None}
+    """
+    return {
+        option: getattr(ReadOptions, option)
+        for option, formats in TAKEN.items()
+        if name not in formats
+    }
+
+
 def _refuse_idle(options: ReadOptions, name: str) -> None:
     problems = [
         Problem(
             f"option {option}",
             f"{getattr(options, option)!r} for a dataset of format {name}",
-            f"one of format {' or '.join(formats)}",
+            f"one of format {' or '.join(TAKEN[option])}",
             "leave it away",
         )
-        for option, formats in TAKEN.items()
-        if name not in formats and getattr(options, option) != getattr(ReadOptions, option)
+        for option, usual in unused(name).items()
+        if getattr(options, option) != usual
     ]
     if options.images is not None and not options.images.is_dir():
         problems.append(Problem(str(options.images), "no such folder", "the folder of the images"))

@@ -77,6 +77,8 @@ def read_again(
 ) -> Dataset:
     """Read the dataset of a run with the options that the run read it with.
 
+    Choices that did nothing, which runs of before they were refused may hold, do nothing again.
+
     Parameters
     ----------
     run
@@ -91,14 +93,12 @@ def read_again(
     InputError
         If it is not there, saying where it was looked for; if the run was on arrays; as `read`.
     """
-    options = run.info.options
-    return read_as(
-        where(run.info, root),
-        options,
-        progress,
-        format=options.dataset_format if options.path is not None else "table",
-        images=_images(run.info, root),
-    )
+    from labelfix.formats import unused
+
+    info = run.info
+    name = "table" if info.options.path is None else info.dataset.format
+    changed = {"format": name, "images": _images(info, root), **unused(name)}
+    return read_as(where(info, root), info.options, progress, **changed)
 
 
 def as_it_was(run: Run, dataset: Dataset) -> Dataset:
@@ -137,7 +137,7 @@ def where(info: RunRecord, root: str | Path | None = None) -> Path:
 
 def _images(info: RunRecord, root: str | Path | None) -> Path | None:
     """Find the folder of images that the run was given: as typed, or below the dataset's root."""
-    if info.options.images is None:
+    if info.options.images is None or not info.dataset.images:
         return None
     typed = Path(info.options.images)
     if root is None and typed.is_dir():
