@@ -113,6 +113,14 @@ def test_the_course_of_the_loss_is_its_mean_in_each_epoch() -> None:
         told(logits, labels).losses()
 
 
+def test_an_epochs_loss_rests_on_that_epoch_alone() -> None:
+    tracker = Tracker(1, keep_losses=True)
+    for loss, weight in [(1e20, 1.0), (2.0, 1.0), (3.0, 1e-17)]:
+        tracker.update([0], np.zeros((1, 2)), [0], [loss], [weight])
+        tracker.end_epoch()
+    np.testing.assert_allclose(tracker.losses().ravel(), [1e20, 2, 3], rtol=1e-6)
+
+
 def test_the_course_of_the_loss_goes_with_the_checkpoint_and_over_processes(tmp_path: Path) -> None:
     tracker = Tracker(3, keep_losses=True)
     tracker.update([0, 1], np.zeros((2, 2)), [0, 0], [1.0, 2.0])

@@ -63,8 +63,8 @@ class Counts:
     course
         Mean loss in each of the epochs that ended, shape (n,), float32; NaN: not seen in it. None:
         not kept.
-    before
-        The weight and the loss of `loss_sums` when the epoch that is on began, shape (n, 2).
+    now_loss
+        Weight and weighted loss in the epoch that is on, shape (n, 2). None: not kept.
     """
 
     sums: NDArray[np.float64]
@@ -77,7 +77,7 @@ class Counts:
     epochs: list[NDArray[np.uint8]] = field(default_factory=list)
     probs: NDArray[np.float32] | None = None
     course: list[NDArray[np.float32]] | None = None
-    before: NDArray[np.float64] | None = None
+    now_loss: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, n: int, *, keep_course: bool = False) -> Self:
@@ -87,7 +87,7 @@ class Counts:
         label, now = np.full(n, -1, dtype=np.int32), np.zeros((2, n), dtype=bool)
         found = cls(sums, losses, label, seen, broken, relabelled, now)
         if keep_course:
-            found.course, found.before = [], np.zeros((n, 2))
+            found.course, found.now_loss = [], np.zeros((n, 2))
         return found
 
     def add(
@@ -116,6 +116,8 @@ class Counts:
         epoch = np.full(len(item), float(len(self.epochs)))
         losses = [loss, epoch, epoch**2, epoch * loss]
         _add(self.loss_sums, item, losses, np.where(fine_loss, weight, 0))
+        if self.now_loss is not None:
+            _add(self.now_loss, item, [loss], np.where(fine_loss, weight, 0))
         if keep_probs:
             self._add_probs(item[fine], sight.probs[fine] * weight[fine, None])
 
@@ -123,11 +125,11 @@ class Counts:
         """Pack away the epoch that is on."""
         self.epochs.append(np.packbits(self.now, axis=1))
         self.now[:] = False
-        if self.course is not None and self.before is not None:
-            weight, loss = (self.loss_sums[:, :2] - self.before).T
+        if self.course is not None and self.now_loss is not None:
+            weight, loss = self.now_loss.T
             with np.errstate(invalid="ignore"):
                 self.course.append((loss / weight).astype(np.float32))
-            self.before = self.loss_sums[:, :2].copy()
+            self.now_loss[:] = 0
 
     def means(self) -> dict[str, NDArray[np.float64]]:
         """Divide the sums by their weights; NaN where there is none. Each name of `SUMS`."""
@@ -177,8 +179,8 @@ class Counts:
         if merged.course is not None:
             courses = [one.course for one in everyone if one.course is not None]
             merged.course += [_mean(parts) for parts in zip_longest(*courses)]
-            merged.before = np.sum(
-                [one.before for one in everyone if one.before is not None], axis=0
+            merged.now_loss = np.sum(
+                [one.now_loss for one in everyone if one.now_loss is not None], axis=0
             )
         return merged
 
@@ -196,7 +198,7 @@ class Counts:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], n: int) -> Self:
         """Make it again; KeyError or ValueError where something is missing, or of another shape."""
         empty, names = cls.of(n, keep_course="course" in arrays), [one.name for one in fields(cls)]
-        optional = ("probs",) if empty.course is not None else ("probs", "course", "before")
+        optional = ("probs",) if empty.course is not None else ("probs", "course", "now_loss")
         found = {name: arrays[name] for name in names if name in arrays or name not in optional}
         shapes = {name: np.shape(getattr(empty, name)) for name in found}
         shapes |= {"epochs": (len(found["epochs"]), 2, (n + 7) // 8)}
