@@ -407,6 +407,19 @@ def test_hugging_face_goes_on_from_its_checkpoint(
     assert trackers[1].statistics()["seen"].to_list() == [3] * 256
 
 
+def test_hugging_face_keeps_nothing_of_more_processes_before(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from labelfix.training.huggingface import TrackerCallback
+
+    folder = tmp_path / "checkpoint-7"
+    folder.mkdir()
+    for number in (0, 1):
+        (folder / f"labelfix-tracker-{number}.npz").write_bytes(b"of an earlier training")
+    state = SimpleNamespace(global_step=7, is_world_process_zero=True)
+    TrackerCallback(Tracker(2)).on_save(SimpleNamespace(output_dir=tmp_path), state, None)
+    assert [path.name for path in folder.iterdir()] == ["labelfix-tracker-0.npz"]
+
+
 def test_hugging_face_says_what_is_missing(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")

@@ -65,9 +65,13 @@ class TrackerCallback(_Callback):  # type: ignore[misc] # transformers is not lo
         """Keep the trackers of all processes beside the checkpoint."""
         states = states_over_processes(self.tracker)
         if state.is_world_process_zero:
-            for number, one in enumerate(states):
-                with replacing(self._folder(args, state) / _FILES.format(number)) as file:
+            folder = self._folder(args, state)
+            paths = [folder / _FILES.format(number) for number in range(len(states))]
+            for path, one in zip(paths, states, strict=True):
+                with replacing(path) as file:
                     file.write(one["npz"])
+            for other in set(folder.glob(_FILES.format("*"))) - set(paths):
+                other.unlink()  # of an earlier training with more processes
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave the model as it was."""
