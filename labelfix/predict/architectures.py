@@ -122,7 +122,14 @@ def starting_weights(
         models = require_extra("torchvision.models", "vision", "fine-tuning")
         named = models.get_model_weights(architecture).__members__
         state = _downloaded(named[weights]) if weights in named else _read(Path(weights), [*named])
-    return {name: value.numpy() for name, value in state.items()}
+    return {name: _plain(value) for name, value in state.items()}
+
+
+def _plain(value: Tensor) -> NDArray[Any]:
+    """Give an array, of floats in float32: NumPy has no bfloat16."""
+    value = value.detach()
+    found: NDArray[Any] = (value.float() if value.is_floating_point() else value).numpy()
+    return found
 
 
 def _downloaded(weights: Any) -> Mapping[str, Tensor]:
@@ -163,7 +170,9 @@ def _read(path: Path, names: list[str]) -> Mapping[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
-    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()
+    ):
         raise InputError(Problem(where, type(state).__name__, "a state_dict: names with tensors"))
     return {name.removeprefix("module."): value for name, value in state.items()}
 
