@@ -208,7 +208,7 @@ def rows_table(path: Path) -> str:
             lines.append(f"| {name} | {n:,} | {ratio:g} | " + " | ".join(cells) + " |")
     usual = Ridge(Columns()).rows_a_column
     return f"""Share of right answers on held-out rows, and log loss, by the given labels (digits:
-with {RATE:.0%} planted errors), mean over {DRAWS} draws of training rows. With fewer than {usual:g}
+{RATE:.0%} of them drawn anew), mean over {DRAWS} draws of training rows. With fewer than {usual:g}
 training rows for each column `ridge` takes no steps; that was chosen on this table.
 
 | set | training rows | a column | discriminants | with steps |

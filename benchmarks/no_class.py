@@ -157,10 +157,10 @@ def sets(cache: Path) -> Iterator[Set]:
     places = components(images)[:IMAGES, :12]
     for way in WAYS:
         yield from both(f"MNIST, {way}", places, truth[:IMAGES], way, [(4, 8)])
-    kept, embeddings = cifar_part(cache)
+    rows, embeddings = cifar_part(cache)
     path = DATA / "label-error-detection-benchmarks/compact/cifar-10n-aggregate.npz"
     with np.load(path, allow_pickle=False) as people:
-        rows = kept[:CIFAR_IMAGES]
+        rows = rows[:CIFAR_IMAGES]
         given, truth = (people[name][rows].astype(np.int64) for name in ("given", "true"))
     wrong = given != truth
     none = np.zeros_like(wrong)
