@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 
 from labelfix.cli import main
+from labelfix.errors import InputError
 from labelfix.run import open_run
 from labelfix.run.dataset import read_again
+from labelfix.run.gain import GainOptions, read_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +103,21 @@ def test_columns_to_learn_from_need_a_model_of_columns(
         assert main([*call.split(), "run", "--model", model]) == 2
         assert "--features: found columns beside images" in capsys.readouterr().err
     assert main([*call.split(), "run", "--model", "columns+knn", "--quiet"]) == 0
+
+
+def test_two_versions_of_two_formats_take_each_the_options_of_its_own(
+    at: Path, class_run: Path
+) -> None:
+    run = open_run(class_run)
+    root = str(run.info.dataset.root)
+    photos = run.items.select("path", id="item_id").with_columns(run.annotations["label"])
+    photos.write_csv(at / "photos.csv")
+    both = GainOptions(original="photos.csv", corrected=root, images=root)
+    original, corrected, _ = read_versions(both, None)
+    assert (original.format, corrected.format) == ("table", "imagefolder")
+    assert original.items["item_id"].equals(corrected.items["item_id"])
+    with pytest.raises(InputError, match="option voc_pixels"):
+        read_versions(msgspec.structs.replace(both, voc_pixels="continuous"), None)
 
 
 def test_a_table_that_is_not_there_is_told_as_that(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
-__all__ = ["FORMATS", "ReadOptions", "read", "unused"]
+__all__ = ["FORMATS", "ReadOptions", "format_of", "read", "unused"]
 
 FORMATS = ("table", "coco", "yolo", "voc", "imagefolder")
 """In the order in which they are asked whether they recognise a path."""
@@ -141,8 +141,6 @@ def read(
     (('setosa', 'versicolor'), ('petal',))
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(Problem(str(path), "no such file or folder", "a dataset"))
     columns = None if features is None else tuple(features)
     options = ReadOptions(
         label=label,
@@ -157,7 +155,7 @@ def read(
         voc_pixels=voc_pixels,
         max_pixels=max_pixels,
     )
-    name = _format(path, format)
+    name = format_of(path, format)
     _refuse_idle(options, name)
     return _module(name).read(path, options)
 
@@ -198,7 +196,17 @@ def _module(name: str) -> Format:
     return cast("Format", importlib.import_module(f"labelfix.formats.{name}"))
 
 
-def _format(path: Path, name: str | None) -> str:
+def format_of(path: str | Path, name: str | None = None) -> str:
+    """Recognise the format of a dataset, or check that it can be the named one.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or nothing that labelfix reads.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(Problem(str(path), "no such file or folder", "a dataset"))
     if name is not None and name not in FORMATS:
         raise InputError(Problem("format", repr(name), "one of " + ", ".join(FORMATS)))
     if name in (FILES if path.is_dir() else FOLDERS):

@@ -253,13 +253,27 @@ def read_versions(
         run = open_run(options.run)
         return *versions_of_run(run, options.prefer), tuple(one.name for one in run.info.models)
     if options.run is None and options.original is not None and options.corrected is not None:
-        original, corrected = (
-            read_as(path, options, progress) for path in (options.original, options.corrected)
-        )
+        original, corrected = _read_both(options.original, options.corrected, options, progress)
         return original, corrected, _who_suggested(Path(options.corrected))
     raise InputError(
         Problem("what to evaluate", "neither or both", "RUN, or --original and --corrected")
     )
+
+
+def _read_both(
+    original: str, corrected: str, options: GainOptions, progress: Progress | None
+) -> Iterator[Dataset]:
+    """Read two versions, which may be of two formats: each takes the options that it has a use for.
+
+    One that neither has a use for is refused.
+    """
+    from labelfix.formats import format_of, unused
+
+    paths = original, corrected
+    idle = [unused(format_of(path, options.dataset_format)) for path in paths]
+    for path, own, other in zip(paths, idle, reversed(idle), strict=True):
+        changed = {name: usual for name, usual in own.items() if name not in other}
+        yield read_as(path, options, progress, **changed)
 
 
 def _idle(options: GainOptions) -> Iterator[Problem]:
