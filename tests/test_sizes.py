@@ -219,6 +219,20 @@ def test_every_model_and_size_that_do_not_go_together_are_told_before_anything_i
         measure_sizes(*versions, [Median()], [64], timed=0)
 
 
+def test_a_network_that_is_not_to_be_had_is_told_before_another_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torchvision")
+
+    def work(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("long work")
+
+    monkeypatch.setattr("labelfix.evaluate.sizes.gain_of", work)
+    before, after = (labelfix.read(path) for path in class_folders(tmp_path))
+    with pytest.raises(InputError, match="'resnet-18'"):
+        measure_sizes(before, after, ["small-cnn", "finetune:resnet-18"], [32], 1, split=SPLIT)
+
+
 def test_a_bare_name_is_a_model_without_weights(versions: tuple[Dataset, Dataset]) -> None:
     made = model_at("yolo11n,epochs=2", 96, versions[0])
     assert (made.weights, made.training.epochs, made.training.image_size) == ("yolo11n.yaml", 2, 96)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from labelfix.errors import InputError
+from labelfix.errors import InputError, MissingExtraError
 from labelfix.predict.models import FoldJob, Model, describe
 from labelfix.predict.names import resolve
 from labelfix.schema import Dataset
@@ -413,6 +414,15 @@ def test_a_checkpoint_may_hold_half_precision_and_parameters(tmp_path: Path) -> 
     assert found is not None
     for name, value in weights.items():
         np.testing.assert_allclose(found[name], value, rtol=0.01, atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", ["DEFAULT", None])
+def test_a_network_that_is_not_installed_is_told_before_long_work(
+    weights: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(MissingExtraError, match="efficientnet-lite0"):
+        FineTuned(LITE, weights=weights).fetch()
 
 
 def test_weights_that_are_installed_are_where_training_starts(tmp_path: Path) -> None:

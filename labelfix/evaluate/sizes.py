@@ -136,7 +136,7 @@ def measure_sizes(
                 problems.append(Problem(where, "this model and size again", "each once"))
                 continue
             try:
-                chosen.append((_name(model), size, model_at(model, size, original)))
+                chosen.append((_name(model), size, _ready(model, size, original)))
             except InputError as error:
                 problems += error.problems
     if problems:
@@ -240,6 +240,15 @@ def _detector_at(model: Any, size: int | None) -> Any:
         found = "a detector without training.image_size"
         raise InputError(Problem(f"model {chosen.name}", found, "one that has it"))
     return replace(chosen, training=replace(training, image_size=size))
+
+
+def _ready(model: Any, size: int | None, dataset: Dataset) -> Any:
+    """Make the model, and let it fetch what it needs before long work begins."""
+    made = model_at(model, size, dataset)
+    fetch = getattr(made, "fetch", None)
+    if fetch is not None:
+        fetch()
+    return made
 
 
 def _name(model: Any) -> str:

@@ -50,11 +50,14 @@ LITE_INPUT = UsualInput(128, (0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
 """It learned at 224 pixels; a third of them takes a third of the time."""
 
 
+def _lite_package() -> Any:
+    return require_extra("efficientnet_lite_pytorch", "vision", f"the network {LITE}")
+
+
 def lite(**changes: Any) -> nn.Module:
     """Build EfficientNet-Lite0 without weights; `changes` are those of its package."""
-    package = require_extra("efficientnet_lite_pytorch", "vision", f"the network {LITE}")
     # Without a size its padding fits any.
-    network: nn.Module = package.EfficientNet.from_name(LITE, image_size=None, **changes)
+    network: nn.Module = _lite_package().EfficientNet.from_name(LITE, image_size=None, **changes)
     return network
 
 
@@ -84,8 +87,11 @@ def usual_input(architecture: str) -> UsualInput:
     ------
     InputError
         If there is no such architecture.
+    MissingExtraError
+        If what it is built with is not installed.
     """
     if architecture == LITE:
+        _lite_package()
         return LITE_INPUT
     models = require_extra("torchvision.models", "vision", "fine-tuning")
     known = [LITE, *models.list_models(models)]
