@@ -996,6 +996,14 @@ def test_text_beside_probabilities_names_the_rows_of_an_array_of_labels(tmp_path
         read_arrays(labels, [path])
 
 
+def test_a_column_of_bytes_is_told_as_that(tmp_path: Path) -> None:
+    labels = save(tmp_path / "y.npy", np.array(["cat", "dog"]))
+    table = pl.DataFrame({"image": [b"\xff", b"\xfe"], "cat": [1.0, 0.0], "dog": [0.0, 1.0]})
+    table.write_parquet(tmp_path / "p.parquet")
+    with pytest.raises(InputError, match="'image': found cells of type Binary"):
+        read_arrays(labels, [tmp_path / "p.parquet"])
+
+
 def test_a_class_may_be_called_id(tmp_path: Path) -> None:
     labels = table(tmp_path / "t.csv", "key,x,label\na,1,id\nb,2,en\nc,3,id\n")
     path = table(tmp_path / "p.csv", "key,en,id\nc,0,1\na,0.1,0.9\nb,1,0\n")

@@ -266,7 +266,7 @@ Top = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="List this many, most suspicious first. Default: a few as a table, else all.",
+        help="List this many, from the top. Default: a few as a table, else all.",
         show_default=False,
     ),
 ]

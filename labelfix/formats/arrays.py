@@ -471,7 +471,8 @@ def _column_of_ids(table: pl.DataFrame, known: _Known) -> str | None:
     held = {
         name: known.items.is_in(table[name].cast(pl.String).implode()).sum()
         for name in (*likely, *others)
-        if not table[name].dtype.is_float() and not table[name].dtype.is_nested()
+        if table[name].dtype.is_integer()
+        or table[name].dtype in (pl.String, pl.Categorical, pl.Enum)
     }
     # numbers may happen to be some of the ids, and still be probabilities
     held |= {name: 0 for name in others if held.get(name, 0) < len(known.items)}

@@ -79,5 +79,5 @@ def _idle(options: FindOptions) -> Iterator[Problem]:
     elif not options.train:
         yield from beside(options, TRAINING, "--no-train: no detector of boxes is trained")
     elif options.class_map:
-        expected = "--predictions or --no-train with it: the classes are those of ready-made boxes"
-        yield Problem("--class-map", "a map, and a detector that is trained", expected)
+        found = "a map of classes beside neither --predictions nor --no-train"
+        yield Problem("--class-map", found, "one of them: it is for boxes of other class names")

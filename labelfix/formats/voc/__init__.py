@@ -76,8 +76,6 @@ def recognises(path: Path) -> bool:
 
 def _annotations_folder(path: Path) -> Path:
     """Find the folder called `Annotations`, in any case; else give `path` itself."""
-    if not path.is_dir():
-        return path
     named = sorted(entry for entry in path.iterdir() if entry.name.lower() == "annotations")
     return next((entry for entry in named if entry.is_dir()), path)
 
