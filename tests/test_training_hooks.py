@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -140,6 +141,25 @@ def test_lightning_says_what_is_missing() -> None:
     callback: Any = TrackerCallback(Tracker(2))
     with pytest.raises(InputError, match=r"(?s)batch: found list.*training_step: found no logits"):
         callback.on_train_batch_end(None, None, {"loss": 0.5}, [np.eye(2), [0, 1]], 0)
+
+
+def test_a_process_more_than_before_refuses_other_items_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("torch")
+    from labelfix.training import pytorch
+
+    monkeypatch.setattr(pytorch, "_several", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    for items in (2, 5):
+        other = Tracker(items)
+        other.update([0], [[1.0, 0.0]], [0])
+        other.end_epoch()
+        tracker = Tracker(2)
+        with pytest.raises(InputError, match="other items") if items == 5 else nullcontext():
+            pytorch.go_on_over_processes(tracker, [other.state_dict()])
+        assert tracker.epoch == (0 if items == 5 else 1)
 
 
 def test_nothing_waits_for_the_device_within_an_epoch() -> None:

@@ -233,7 +233,7 @@ def go_on_over_processes(tracker: Tracker, states: Sequence[Mapping[str, bytes]]
     if own:
         tracker.load_state_dict(own[0].merge(*own[1:]).state_dict())
         return
-    for _ in range(tracker.restored(states[0]).epoch):
+    for _ in range(tracker.merge(tracker.restored(states[0])).epoch):  # refuses other items
         tracker.end_epoch()
 
 
