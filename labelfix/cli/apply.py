@@ -216,7 +216,11 @@ def _refuse_confusion(
 def _refuse_idle(usual: dict[str, bool], *, undo: Path | None, in_place: bool) -> None:
     """Refuse choices that would do nothing: undoing has none, and in place no image moves."""
     idle = usual if undo else {"--images": usual["--images"]} if in_place else {}
-    what = "--undo, which takes back all that was done" if undo else "--in-place, where images are"
+    what = (
+        "--undo, which takes back all that was done"
+        if undo
+        else "--in-place, which leaves images where they are"
+    )
     problems = [
         Problem(name, f"a choice beside {what}", fix="leave it away")
         for name, is_usual in idle.items()

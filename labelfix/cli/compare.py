@@ -94,6 +94,7 @@ def compare(
 ) -> None:
     """Score many models under several versions of the labels: accuracy, rank, and what is noise."""
     from labelfix.report.comparison import comparison_findings
+    from labelfix.run.comparison import DROP
     from labelfix.run.comparison import compare as compare_files
 
     with telling(quiet=quiet) as bars:
@@ -106,7 +107,7 @@ def compare(
             out=out,
             class_names=None if classes is None else _lines(classes),
             id=id_column,
-            drop=tuple(drop or ("mislabeled", "all")),  # type: ignore[arg-type] # the library checks the names
+            drop=drop or DROP,  # type: ignore[arg-type] # the library checks the names
             draws=draws,
             level=level,
             seed=seed,

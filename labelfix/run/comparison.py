@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from labelfix.progress import Progress
     from labelfix.schema import Dataset
 
-__all__ = ["compare", "write_comparison"]
+__all__ = ["DROP", "compare", "write_comparison"]
 
 DROP: tuple[Drop, ...] = ("mislabeled", "all")
 LEVEL = 0.95

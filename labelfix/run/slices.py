@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from labelfix.progress import Progress
     from labelfix.run.directory import Run
 
-__all__ = ["DRAWS", "MOST", "slice_errors"]
+__all__ = ["slice_errors"]
 
 MOST, DRAWS = 50, 200
 """By default: values of a fact to slice by, and draws of the bootstrap."""
