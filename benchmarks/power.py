@@ -365,9 +365,9 @@ trusted on sets that it was not fitted on.
 How much all other classes count beside the likeliest one (`all_others`), and how much it counts how
 often classes are confused (`confusions`), was chosen on the sets but for the numerals, at a time
 when older figures of the numerals were known. So on the other sets the default has an advantage.
-The row *chosen on other families* has not that one: for each set it takes, of {len(CHOICES)} choices, the
-one that is best on the sets of other images. That is the figure to hold against the others. What
-was chosen besides stays: the slack, and how several models and neighbours are pooled.
+The row *chosen on other families* has not that one: for each set it takes, of {len(CHOICES)}
+choices, the one that is best on the sets of other images. That is the figure to hold against the
+others. What was chosen besides stays: the slack, and how several models and neighbours are pooled.
 
 Everything else uses seed {SEED}. Intervals are the middle 95 % of {DRAWS} bootstrap draws over the
 items, the same draws for each ranking. Ties count as if broken at random.
