@@ -60,24 +60,24 @@ TRAINED = "--folds 3 --duplicates 4 --seed 7 --jobs 2 "
             f"--labels y.npy --pred-probs p.npy {TRAINED} --model knn --voc-pixels continuous "
             "--skip-bad --image x --images . --groups g --features x --dataset-format table "
             "--no-train --class-map a=b --kinds missing --predictions p.json",
-            "--folds --duplicates --seed --jobs --model --voc-pixels --skip-bad --image --images "
+            "--folds --duplicates --model --voc-pixels --skip-bad --image --images "
             "--groups --features --dataset-format --no-train --class-map --kinds --predictions",
         ),
         (
             f"t.csv --pred-probs p.npy {TRAINED} --model knn --groups key --features x",
-            "--folds --duplicates --seed --jobs --model --groups --features",
+            "--folds --duplicates --model --groups --features",
         ),
         (
             f"t.csv --dynamics d.npz {TRAINED} --features x --no-train --class-map a=b",
-            "--folds --duplicates --seed --jobs --features --no-train --class-map",
+            "--folds --duplicates --features --no-train --class-map",
         ),
         (
             f"c.json --predictions p.json {TRAINED} --model yolo11n.pt --no-train",
-            "--folds --duplicates --seed --jobs --model --no-train",
+            "--folds --duplicates --model --no-train",
         ),
         (
             f"c.json --model yolo11n.pt --no-train {TRAINED}",
-            "--folds --duplicates --seed --jobs",
+            "--folds --duplicates",
         ),
         ("c.json --model yolo11n.pt --class-map a=b", "--class-map"),
         ("t.csv --class-names a --class-names b", "option class_names"),
@@ -203,7 +203,7 @@ def test_runs_of_before_options_were_refused_are_read_again(
         ("compare --predictions p.npy --labels a=y.npy --drop all --out o", "--drop"),
         (
             "compare --predictions p.npy --labels a=y.npy --draws 0 --level 0.9 --seed 3 --out o",
-            "--level --seed",
+            "--level",
         ),
         ("find t.csv --engine x --score y --select z --out o", "engine score select"),
         ("import RUN x.json --same-box 0.7", "--same-box"),

@@ -35,9 +35,7 @@ def check_choices(dataset: Dataset, options: FindOptions) -> None:
     if options.dynamics is not None:
         from labelfix.training import Tracker
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they come with the predictions
-            Tracker.load(options.dynamics).predictions(dataset)
+        Tracker.load(options.dynamics).check_dataset(dataset)
     clean = _clean(options)
     if clean is not None:
         from labelfix.find.clean import check_clean

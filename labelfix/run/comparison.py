@@ -76,7 +76,7 @@ def compare(
         As those, and if `out` holds something else; for choices that would do nothing, naming each.
     """
     versions = len(labels) + len(corrections or {}) + (images is not None)
-    _refuse_idle(versions, tuple(drop), draws, level, seed)
+    _refuse_idle(versions, tuple(drop), draws, level)
     out = Path(out)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / RECORD).exists())):
         raise InputError(Problem(str(out), "other files", "a new folder, or one of a comparison"))
@@ -112,20 +112,14 @@ def compare(
     return found
 
 
-def _refuse_idle(
-    versions: int, drop: tuple[Drop, ...], draws: int, level: float, seed: int
-) -> None:
+def _refuse_idle(versions: int, drop: tuple[Drop, ...], draws: int, level: float) -> None:
     """Refuse what needs two versions, or draws."""
     problems = []
     if versions < 2 and drop != DROP:
         expected = "another version, which says what is mislabeled"
         problems.append(Problem("--drop", "one version of the labels", expected))
-    if draws == 0:
-        problems += [
-            Problem(name, f"{value} beside --draws 0", "draws, or leave it away")
-            for name, value, usual in (("--level", level, LEVEL), ("--seed", seed, 0))
-            if value != usual
-        ]
+    if draws == 0 and level != LEVEL:
+        problems.append(Problem("--level", f"{level} beside --draws 0", "draws, or leave it away"))
     if problems:
         raise InputError(problems)
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["beside", "refuse_idle"]
 
-TRAINING = ("folds", "duplicates", "seed", "jobs")
-"""Options of how models are trained."""
+TRAINING = ("folds", "duplicates")
+"""Options of how models are trained; a seed or a number of cores does no harm."""
 
 OF_FILES = ("dataset_format", "image", "images", "voc_pixels", "skip_bad")
 """Options of how a dataset is read that say nothing of arrays and tables of labels."""
@@ -38,7 +38,7 @@ def beside(options: Reading, names: Iterable[str], why: str) -> Iterator[Problem
     Examples
     --------
     >>> from labelfix.run import FindOptions
-    >>> print(*beside(FindOptions(folds=3), ["folds", "seed"], "ready-made probabilities"))
+    >>> print(*beside(FindOptions(folds=3), ["folds", "model"], "ready-made probabilities"))
     --folds: found 3 beside ready-made probabilities; leave it away
     """
     usual = type(options)()

@@ -399,10 +399,7 @@ class Tracker(Saved):
         InputError
             If nothing was seen yet, or `keep_probs` is off.
         """
-        self._check_seen()
-        total = self._counts.probs
-        if total is None:
-            raise InputError(Problem("tracker", "keep_probs=False", "keep_probs=True"))
+        total = self._known_probs()
         probs = total[:, : self._n_classes].astype(np.float64)
         sums = probs.sum(axis=1, keepdims=True)
         return np.where(sums > 0, probs / np.where(sums > 0, sums, 1), 1 / probs.shape[1]).astype(
@@ -471,6 +468,17 @@ class Tracker(Saved):
         if given.class_names:
             probs = probs[:, [names.index(name) for name in given.class_names]]
         return replace(given, train_pred_probs=probs)
+
+    def check_dataset(self, dataset: Dataset) -> None:
+        """Say at once, before long work, what `predictions` would refuse.
+
+        Raises
+        ------
+        InputError
+            If the dataset has items that the tracker does not know, or nothing was kept of them.
+        """
+        self._known_probs()
+        self._rows_of(dataset)
 
     def issues(self, data: Any, out_of_fold: Any = None, **choices: Any) -> pl.DataFrame:
         """Rank all labels, most suspicious first.
@@ -597,6 +605,13 @@ class Tracker(Saved):
             shown = ", ".join(map(repr, unknown[:5]))
             raise InputError(Problem("items", f"unknown ids: {shown}", "those given to Tracker"))
         return np.array([self._row_of[name] for name in given], dtype=np.int64)
+
+    def _known_probs(self) -> NDArray[np.float32]:
+        """Give the sums of class probabilities, or say why there are none."""
+        self._check_seen()
+        if self._counts.probs is None:
+            raise InputError(Problem("tracker", "keep_probs=False", "keep_probs=True"))
+        return self._counts.probs
 
     def _rows_of(self, data: Any) -> NDArray[np.int64]:
         """Find the items of a dataset."""
