@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
+from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
@@ -32,6 +33,8 @@ from labelfix.schema import Dataset
 from labelfix.score.combine import head_to_head
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 
@@ -97,6 +100,16 @@ def test_leaving_one_out_is_a_fit_without_it(
         assert_same_logits(found[[row]], expected)
 
 
+def fold_jobs(y: NDArray[np.int64], k: int, folds: int, *, part: bool) -> Iterator[FoldJob]:
+    """Every fold in turn; with `part` of a trial on a part of the rows."""
+    fold = np.arange(len(y)) % folds
+    for one in range(folds):
+        train, test = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
+        if part:
+            train = train[: len(train) // 2]
+        yield FoldJob(train, y[train], test, k, seed=0)
+
+
 @given(SHAPES, st.integers(2, 6), st.booleans())
 @settings(max_examples=40)
 def test_each_fold_is_a_fit_of_the_others(
@@ -105,21 +118,12 @@ def test_each_fold_is_a_fit_of_the_others(
     X, y = cloud(*shape)
     k = shape[2]
     data = Prepared(X.astype(np.float32), gram(X.astype(np.float32)))
-    fold = np.arange(len(y)) % folds
     model = Ridge(Columns(), Search(penalties=(0.5,), temperatures=(1.0,)), steps=0)
-    for one in range(folds):
-        train, test = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
-        if part:  # a trial on a part of the rows
-            train = train[: len(train) // 2]
-        job = FoldJob(train, y[train], test, k, seed=0)
+    for job in fold_jobs(y, k, folds, part=part):
         found = model.fit_predict(data, job, None).pred_probs
-        expected = softmax(by_hand(X[train], y[train], k, 0.5 * len(train), X[test]))
+        logits = by_hand(X[job.train], job.labels, k, 0.5 * len(job.train), X[job.test])
+        expected = softmax(logits, axis=1)
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-5)
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=1, keepdims=True))
 
 
 def stepped_by_hand(
@@ -141,23 +145,23 @@ def stepped_by_hand(
     b = np.log(np.bincount(y) / len(y)) - (means.T * W).sum(axis=0) / 2
     W, b = (W - W.mean(axis=1, keepdims=True)) / t, b / t
     Y = np.eye(len(present))[y]
-    chances = softmax(X @ W + b)
+    chances = softmax(X @ W + b, axis=1)
     held = np.sum(X.T @ (Y - chances) * W) / max(np.sum(W**2), 1e-300)
     penalty = max(held, t**2 * (chances * (1 - chances)).sum() / len(X) / k * ridge)
 
     def slope(far: float, W: Any, b: Any, turn: Any, lift: Any) -> float:
         along, moved = X @ turn + lift, W + far * turn
-        over = softmax(X @ moved + b + far * lift) - Y
+        over = softmax(X @ moved + b + far * lift, axis=1) - Y
         return float(np.sum(over * along) + penalty * np.sum(moved * turn))
 
     for _ in range(steps):
-        over = softmax(X @ W + b) - Y
+        over = softmax(X @ W + b, axis=1) - Y
         turn = -np.linalg.solve(within, X.T @ over + penalty * W)
         line = (W, b, turn, -over.mean(axis=0))
         far = brentq(slope, 0, 1e4, line, xtol=1e-12) if slope(0, *line) < -1e-9 else 0.0
         W, b = W + far * turn, b - far * over.mean(axis=0)
     found = np.zeros((len(rows), k))
-    found[:, present] = softmax(rows @ W + b)
+    found[:, present] = softmax(rows @ W + b, axis=1)
     return found
 
 
@@ -170,16 +174,11 @@ def test_steps_of_each_fold_are_those_of_the_others(
     k = shape[2]
     y = np.where(np.arange(len(y)) % 3, y, y[::-1])  # none so sure that float32 cannot tell
     data = Prepared(X.astype(np.float32), gram(X.astype(np.float32)))
-    fold = np.arange(len(y)) % folds
     search = Search(penalties=(0.5,), temperatures=(10.0,))
     model = Ridge(Columns(), search, steps, rows_a_column=0)
-    for one in range(folds):
-        train, test = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
-        if part:  # a trial on a part of the rows
-            train = train[: len(train) // 2]
-        job = FoldJob(train, y[train], test, k, seed=0)
+    for job in fold_jobs(y, k, folds, part=part):
         found = model.fit_predict(data, job, None).pred_probs
-        expected = stepped_by_hand(X[train], y[train], k, 0.5, 10.0, steps, X[test])
+        expected = stepped_by_hand(X[job.train], job.labels, k, 0.5, 10.0, steps, X[job.test])
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=5e-4)
 
 
