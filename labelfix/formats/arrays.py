@@ -560,17 +560,16 @@ def _aligned(given: Rows, model: Rows) -> Any:  # an array or a table
         for value in rows.filter(pl.col("id").is_null())["id_right"]
     ]
     if problems and not given.ids.is_in(model.ids.implode()).any():
-        problems = [_no_id_in_common(given.ids, model)]
+        problems = [_no_id_in_common(given.ids, model.path, model.ids)]
     if problems:
         raise InputError(problems)
     return model.values[rows["row"].to_numpy()]
 
 
-def _no_id_in_common(ids: pl.Series, model: Rows) -> Problem:
-    named = model.ids if model.ids is not None else ids
+def _no_id_in_common(ids: pl.Series, path: Path, others: pl.Series) -> Problem:
     return Problem(
-        f"{model.path}, column {named.name!r}",
-        f"ids such as {named[0]!r}, none of which an item has",
+        f"{path}, column {others.name!r}",
+        f"ids such as {others[0]!r}, none of which an item has",
         f"ids such as {ids[0]!r}",
         "name the column that has them (ids=, --id); without any, rows are taken in item order",
     )
