@@ -99,7 +99,7 @@ def test_columns_to_learn_from_need_a_model_of_columns(
     table = run.items.select("path", x=pl.col("item_id").str.len_chars())
     table.with_columns(run.annotations["label"]).write_csv(at / "photos.csv")
     call = f"find photos.csv --images {run.info.dataset.root} --features x --folds 2 --out"
-    for model in ("auto", "pixels+knn", "small-cnn", "finetune:resnet18"):
+    for model in ("auto", "pixels+knn", "pixels+a.b:c", "small-cnn", "finetune:resnet18"):
         assert main([*call.split(), "run", "--model", model]) == 2
         assert "--features: found columns beside images" in capsys.readouterr().err
     assert main([*call.split(), "run", "--model", "columns+knn", "--quiet"]) == 0

@@ -128,21 +128,26 @@ def apply(
     quiet: Quiet = False,
 ) -> None:
     """Write a corrected dataset in its own format; nothing is lost, and it can be undone."""
+    from labelfix.run.idle import refuse_choices
+
     _refuse_confusion(run, to, dry_run=dry_run, in_place=in_place, undo=undo)
     if backup is not None and not in_place:
         raise InputError(Problem("--backup", "no --in-place", "both together"))
-    usual = {
-        "--skip-conflicts": not skip_conflicts,
-        "--prefer": not prefer,
-        "--root": root is None,
-        "--images": images is Images.link,
-        "--multi-label": multi_label is MarkChoice.side_file,
-        "--none-of-the-classes": none_of_the_classes is MarkChoice.side_file,
-        "--ignore": ignore is IgnoreChoice.write,
-        "--segmentation": segmentation is Segmentation.keep,
-    }
-    _refuse_idle(usual, undo=undo, in_place=in_place)
+    moved = {"--images": images is not Images.link}
+    if in_place:
+        refuse_choices(moved, "a choice beside --in-place, which leaves images where they are")
     if undo is not None:
+        chosen = {
+            "--skip-conflicts": skip_conflicts,
+            "--prefer": prefer,
+            "--root": root,
+            **moved,
+            "--multi-label": multi_label is not MarkChoice.side_file,
+            "--none-of-the-classes": none_of_the_classes is not MarkChoice.side_file,
+            "--ignore": ignore is not IgnoreChoice.write,
+            "--segmentation": segmentation is not Segmentation.keep,
+        }
+        refuse_choices(chosen, "a choice beside --undo, which takes back all that was done")
         from labelfix.apply import undo as take_back
 
         done = take_back(undo)
@@ -161,8 +166,9 @@ def apply(
         ignore=ignore.value,
     )
     opened = open_run(run or "")
-    if segmentation is not Segmentation.keep and not opened.info.dataset.boxes:
-        raise InputError(Problem("--segmentation", "class labels", "boxes", "leave it away"))
+    if not opened.info.dataset.boxes:
+        chosen = {"--segmentation": segmentation is not Segmentation.keep}
+        refuse_choices(chosen, "class labels", "boxes")
     common: dict[str, Any] = {  # what the two calls share
         "root": root,
         "choices": choices,
@@ -211,23 +217,6 @@ def _refuse_confusion(
     if (run is None) != (undo is not None):
         found = "a run" if run is not None else "no run"
         raise InputError(Problem(f"labelfix apply {named[0]}", found, "RUN, but with --undo none"))
-
-
-def _refuse_idle(usual: dict[str, bool], *, undo: Path | None, in_place: bool) -> None:
-    """Refuse choices that would do nothing: undoing has none, and in place no image moves."""
-    idle = usual if undo else {"--images": usual["--images"]} if in_place else {}
-    what = (
-        "--undo, which takes back all that was done"
-        if undo
-        else "--in-place, which leaves images where they are"
-    )
-    problems = [
-        Problem(name, f"a choice beside {what}", fix="leave it away")
-        for name, is_usual in idle.items()
-        if not is_usual
-    ]
-    if problems:
-        raise InputError(problems)
 
 
 def _about(done: Applied, choices: Choices) -> list[str]:

@@ -114,7 +114,7 @@ def filter(  # noqa: A001 # the command's name
     from labelfix.metadata import export, gather
     from labelfix.run.dataset import read_as
 
-    _refuse_idle(to=to, out=out, copy=copy, key=key, join=join)
+    _refuse_incomplete(to=to, out=out, copy=copy, key=key, join=join)
     with telling(quiet=quiet) as bars:
         kept = gather(
             read_as(path, reading, bars),
@@ -179,7 +179,7 @@ def slice(  # noqa: A001 # the command's name
     """Count errors for each value of each fact, worst first."""
     from labelfix.run.slices import slice_errors
 
-    _refuse_idle(key=key, join=join)
+    _refuse_incomplete(key=key, join=join)
     with telling(quiet=quiet) as bars:
         table = slice_errors(
             path,
@@ -225,7 +225,7 @@ def _about_slices(table: pl.DataFrame, shown: int) -> list[str]:
     return [*more, test * is_rate + note]
 
 
-def _refuse_idle(
+def _refuse_incomplete(
     *,
     key: str | None,
     join: list[Path] | None,

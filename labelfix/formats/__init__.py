@@ -156,7 +156,7 @@ def read(
         max_pixels=max_pixels,
     )
     name = format_of(path, format)
-    _refuse_idle(options, name)
+    _check(options, name)
     return _module(name).read(path, options)
 
 
@@ -175,7 +175,7 @@ def unused(name: str) -> dict[str, Any]:
     }
 
 
-def _refuse_idle(options: ReadOptions, name: str) -> None:
+def _check(options: ReadOptions, name: str) -> None:
     problems = [
         Problem(
             f"option {option}",

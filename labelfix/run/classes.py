@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.run.idle import beside
 from labelfix.run.outcome import Outcome, describe, model_record
 from labelfix.run.record import Findings
 
@@ -23,13 +24,19 @@ if TYPE_CHECKING:
 
 __all__ = ["check_choices", "judge", "predict"]
 
+OF_BOXES = ("predictions", "class_map", "kinds", "train")
+
+OF_IMAGES = ("finetune", "torchvision")
+"""What stands before a colon in the names of models that look at images alone."""
+
 
 def check_choices(dataset: Dataset, options: FindOptions) -> None:
     """Try how to score on three labels: a wrong name should not come up after hours of training.
 
     Nor should a file that is not there, or not what it is taken for.
     """
-    _refuse_choices_of_boxes(options)
+    if problems := list(beside(options, OF_BOXES, "class labels, and it is for boxes")):
+        raise InputError(problems)
     _refuse_features(dataset, options)
     _assess([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]], options, None)
     if options.dynamics is not None:
@@ -126,26 +133,11 @@ def _with_dynamics(
     return [tracker.predictions(dataset, first), *predictions[1:]]
 
 
-def _refuse_choices_of_boxes(options: FindOptions) -> None:
-    chosen = {
-        "--predictions": options.predictions,
-        "--class-map": options.class_map,
-        "--kinds": options.kinds,
-        "--no-train": not options.train,
-    }
-    problems = [
-        Problem(name, "an option for boxes", "none for class labels", "leave it away")
-        for name, value in chosen.items()
-        if value
-    ]
-    if problems:
-        raise InputError(problems)
-
-
 def _refuse_features(dataset: Dataset, options: FindOptions) -> None:
     """Refuse columns to learn from beside a model that looks at the images alone."""
-    own = ":" in options.model and not options.model.startswith(("finetune:", "torchvision:"))
-    by_columns = options.model.partition("+")[0] == "columns"
+    features, plus, _ = options.model.rpartition("+")
+    own = not plus and ":" in options.model and options.model.partition(":")[0] not in OF_IMAGES
+    by_columns = (features or options.model) == "columns"
     if options.features and dataset.image_paths is not None and not (own or by_columns):
         found, fix = f"columns beside images, which {options.model} looks at", "leave it away"
         raise InputError(Problem("--features", found, "--model columns+logistic and the like", fix))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelfix.errors import InputError, Problem
 from labelfix.run.directory import DECISIONS
+from labelfix.run.idle import refuse_choices
 
 if TYPE_CHECKING:
     import polars as pl
@@ -126,8 +126,8 @@ def import_into(
         Naming everything in the file that cannot be used, and `same_box` for a run on class labels;
         nothing is appended then.
     """
-    if same_box != SAME_BOX and not run.info.dataset.boxes:
-        raise InputError(Problem("--same-box", "class labels", "a run on boxes", "leave it away"))
+    if not run.info.dataset.boxes:
+        refuse_choices({"--same-box": same_box != SAME_BOX}, "class labels", "a run on boxes")
     from labelfix.decisions import DecisionLog
     from labelfix.exchange import decisions_from, read_answers
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from labelfix.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from labelfix.run.record import FindOptions, Reading
 
-__all__ = ["beside", "refuse_idle"]
+__all__ = ["beside", "refuse_choices", "refuse_idle"]
 
 TRAINING = ("folds", "duplicates")
 """Options of how models are trained; a seed or a number of cores does no harm."""
@@ -48,6 +48,34 @@ def beside(options: Reading, names: Iterable[str], why: str) -> Iterator[Problem
             shown = ", ".join(map(str, chosen)) if isinstance(chosen, tuple) else str(chosen)
             found = "a choice" if isinstance(chosen, bool) else shown
             yield Problem(typed, f"{found} beside {why}", fix="leave it away")
+
+
+def refuse_choices(chosen: Mapping[str, object], found: str, expected: str = "") -> None:
+    """Refuse what was chosen, though it would do nothing.
+
+    Parameters
+    ----------
+    chosen
+        Each option as it is typed, and whether it was chosen.
+    found
+        What makes them idle.
+    expected
+        What they are for.
+
+    Raises
+    ------
+    InputError
+        Naming each that was chosen.
+
+    Examples
+    --------
+    >>> refuse_choices({"--kinds": (), "--class-map": "a=b"}, "class labels", "boxes")
+    Traceback (most recent call last):
+    labelfix.errors.InputError: --class-map: found class labels; expected boxes; leave it away
+    """
+    idle = [name for name, is_chosen in chosen.items() if is_chosen]
+    if idle:
+        raise InputError([Problem(name, found, expected, "leave it away") for name in idle])
 
 
 def refuse_idle(options: FindOptions) -> None:

@@ -195,17 +195,14 @@ class Counts:
         return {name: values for name, values in found.items() if values is not None}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], n: int) -> Self:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], n: int, n_classes: int | None) -> Self:
         """Make it again; KeyError or ValueError where something is missing, or of another shape."""
         empty, names = cls.of(n, keep_course="course" in arrays), [one.name for one in fields(cls)]
         optional = ("probs",) if empty.course is not None else ("probs", "course", "now_loss")
         found = {name: arrays[name] for name in names if name in arrays or name not in optional}
         shapes = {name: np.shape(getattr(empty, name)) for name in found}
         shapes |= {"epochs": (len(found["epochs"]), 2, (n + 7) // 8)}
-        if "probs" in found:
-            shapes["probs"] = (n, *found["probs"].shape[1:2])
-        if "course" in found:
-            shapes["course"] = (len(found["epochs"]), n)
+        shapes |= {"probs": (n, n_classes), "course": (len(found["epochs"]), n)}
         wrong = [name for name, values in found.items() if values.shape != shapes[name]]
         if wrong:
             raise ValueError(f"not of {n} items: {', '.join(wrong)}")

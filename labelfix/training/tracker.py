@@ -556,7 +556,7 @@ class Tracker(Saved):
             keep_losses=about.get("keep_losses", False),
             threshold_class=about["threshold_class"],
         )
-        tracker._counts = Counts.from_arrays(arrays, len(tracker))
+        tracker._counts = Counts.from_arrays(arrays, len(tracker), about["width"])
         tracker._width = about["width"]
         return tracker
 
