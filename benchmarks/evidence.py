@@ -230,7 +230,7 @@ def numerals(cache: Path) -> Iterator[Case]:
     names = [f"small-cnn, seed {seed}" for seed in NUMERAL_SEEDS]
     cases = []
     for count in TOGETHER:
-        some = dict(list(zip(names, runs, strict=True))[:count])
+        some = dict(zip(names[:count], runs[:count], strict=True))
         title = "numerals, small-cnn" + (f", {count} seeds" if count > 1 else "")
         models = {name: run["pred_probs"] for name, run in some.items()}
         seen = {name: run["train_pred_probs"] for name, run in some.items()}

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.images import load, shrink
 
 if TYPE_CHECKING:
@@ -402,11 +401,9 @@ def _warn_of_chains(sizes: Integers, n: int) -> None:
     """Say so if one group holds much of the data: a fixed camera shows things alike, not copies."""
     largest = max(sizes, default=0)
     if largest > max(n / 10, 20):
-        warnings.warn(
+        warn_caller(
             f"one group of duplicates holds {largest:,} of {n:,} images; if they are no copies but "
-            "look alike, as seen by a fixed camera, lower tolerance or threshold, or do not look",
-            LabelfixWarning,
-            stacklevel=3,
+            "look alike, as seen by a fixed camera, lower tolerance or threshold, or do not look"
         )
 
 

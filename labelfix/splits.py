@@ -7,14 +7,13 @@ apart, so that a small set that was collected to help with what is hard lands in
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.folds import assign_folds, merge_groups, stratify_by_counts
 
 if TYPE_CHECKING:
@@ -316,11 +315,9 @@ def _check_result(
         if len(np.unique(part[source == one])) < len(wanted)
     ]
     if small:
-        warnings.warn(
+        warn_caller(
             f"too small to lie in every part of the split: source {', '.join(small[:5])}"
-            + (f" and {len(small) - 5} more" if len(small) > 5 else ""),
-            LabelfixWarning,
-            stacklevel=3,
+            + (f" and {len(small) - 5} more" if len(small) > 5 else "")
         )
 
 

@@ -420,7 +420,8 @@ def test_floating_point_labels_are_refused(tmp_path: Path, values: list[float | 
     assert "floating-point" in problems_of(tmp_path / "x.parquet")[0]
     if None not in values:
         frame.write_csv(tmp_path / "x.csv")
-        assert "0.5, in 2 rows" in problems_of(tmp_path / "x.csv")[0]
+        found = "x.csv:2: found '0.5' in column 'label', one of 2 with a fraction"
+        assert found in problems_of(tmp_path / "x.csv")[0]
 
 
 def test_labels_that_are_lists_are_refused(tmp_path: Path) -> None:
@@ -712,6 +713,13 @@ def test_every_broken_image_of_a_table_is_named_with_its_line(tmp_path: Path, pa
     assert [message.partition(".csv:")[2][0] for message in messages] == ["3", "4", "5", "6", "8"]
 
 
+def test_paths_that_all_start_elsewhere_are_one_problem(tmp_path: Path, paint: Paint) -> None:
+    path = image_table(tmp_path, paint, ["from/here/a.png", "from/here/b.png"])
+    (message,) = problems_of(path)
+    assert "2 paths where no file is, such as" in message
+    assert "images=, --images" in message
+
+
 def test_a_column_of_names_that_are_no_images_is_a_feature(tmp_path: Path) -> None:
     path = table(tmp_path / "x.csv", "file,label\na,x\nb,y\na,x\n")
     dataset = labelfix.read(path)
@@ -844,6 +852,12 @@ def test_pickles_are_never_loaded(tmp_path: Path, name: str) -> None:
     for read in (read_labels, read_pred_probs):
         with pytest.raises(InputError, match="pickled objects, which are never loaded"):
             read(path)
+
+
+def test_text_is_not_taken_for_a_pickle(tmp_path: Path) -> None:
+    (tmp_path / "y.npy").write_text("cat\ndog\n")
+    with pytest.raises(InputError, match="a file that is no array"):
+        read_labels(tmp_path / "y.npy")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04rest"])

@@ -338,7 +338,7 @@ def test_numbers_of_a_table_stand_in_one_line(
     serve: Callable[..., Server], visit: Callable[..., Page], tmp_path: Path
 ) -> None:
     lines = ["a_column_with_a_rather_long_name,another,label"]
-    lines += [f"{n * 12345.678:.2f},{n % 7},{('cup', 'dish')[n % 2]}_of_tea" for n in range(60)]
+    lines += [f"{n * 12345.678:.2f},{n % 7},{('cup', 'dish')[n // 30]}_of_tea" for n in range(60)]
     (tmp_path / "table.csv").write_text("\n".join(lines))
     options = FindOptions(path=str(tmp_path / "table.csv"), label="label", model="logistic")
     page = visit(serve(find(options, tmp_path / "run").path).address)

@@ -56,8 +56,8 @@ def table(tmp_path: Path) -> FindOptions:
 @pytest.fixture
 def arrays(tmp_path: Path) -> FindOptions:
     rng = np.random.default_rng(1)
-    labels = rng.integers(0, 3, N)
     pred_probs = rng.dirichlet([1, 1, 1], N).astype(np.float32)
+    labels = np.where(rng.random(N) < 0.8, pred_probs.argmax(axis=1), rng.integers(0, 3, N))
     np.save(tmp_path / "labels.npy", labels)
     np.save(tmp_path / "probs.npy", pred_probs)
     return FindOptions(
@@ -180,6 +180,21 @@ def test_columns_that_seem_to_stand_for_other_classes_are_warned_of(
     named = msgspec.structs.replace(arrays, class_names=("2", "0", "1"))
     np.save(tmp_path / "labels.npy", labels.astype(str))
     assert find(named, tmp_path / "named").info.findings.flagged == 0
+
+
+def test_rows_in_another_order_are_warned_of(arrays: FindOptions, tmp_path: Path) -> None:
+    probs = np.load(arrays.pred_probs[0])
+    np.save(arrays.pred_probs[0], np.random.default_rng(0).permutation(probs))
+    with pytest.warns(LabelfixWarning, match="by chance it would be 3.%.* order of the labels"):
+        find(arrays, tmp_path / "run")
+
+
+def test_a_model_that_learned_nothing_is_warned_of(table: FindOptions, tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    draw = pl.col("label").shuffle(seed=0)
+    pl.read_csv(file).with_columns(draw).write_csv(file)
+    with pytest.warns(LabelfixWarning, match="by chance it would be 5.%.* another --model"):
+        find(table, tmp_path / "run")
 
 
 def test_columns_of_a_weak_model_with_many_classes_are_not_doubted(

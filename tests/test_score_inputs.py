@@ -142,6 +142,7 @@ def test_booleans_are_false_and_true() -> None:
     [
         ([0, 3, 1, -1], "labels out of range in rows 1, 3; expected 0 to 2"),
         ([0.0, 2.0, 1.0, 2.0], "float64 labels"),
+        ([0.0, 1.5, 1.0, np.inf], "a fraction, such as 1.5, in row 1"),
         ([0.0, np.nan, 1.0, np.nan], "missing labels in rows 1, 3"),
         (pl.Series([0, None, 1, 2]), "missing labels in row 1"),
         (np.ma.masked_equal(np.array([0, 9, 1, 2]), 9), "missing labels in row 1"),

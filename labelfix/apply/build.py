@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import warnings
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +25,7 @@ from labelfix.apply.record import (
     write_record,
 )
 from labelfix.apply.work import plan_work
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.schema import SCHEMA_VERSION
 from labelfix.text import count
 
@@ -366,7 +365,7 @@ def _warn(work: Work, to: Path, copied: int) -> None:
             "folders and tables; apply with link or copy to run find there"
         )
     for text in texts:
-        warnings.warn(text, LabelfixWarning, stacklevel=3)
+        warn_caller(text)
 
 
 def warn_of_empty_classes(work: Work) -> None:
@@ -379,8 +378,6 @@ def warn_of_empty_classes(work: Work) -> None:
     }
     empty = [name for name in work.dataset.class_names if name not in left]
     if empty:
-        warnings.warn(
-            f"no image is left of {count(len(empty), 'class', 'classes')}: {', '.join(empty[:5])}",
-            LabelfixWarning,
-            stacklevel=4,
+        warn_caller(
+            f"no image is left of {count(len(empty), 'class', 'classes')}: {', '.join(empty[:5])}"
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import json
-import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import polars as pl
 
 from labelfix.apply.conflicts import done_already, find_conflicts
 from labelfix.apply.record import APPLIED, MARKS, Choices, files_below
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.images import has_image_name
 from labelfix.schema import CORRECTIONS, check
 from labelfix.text import count
@@ -341,11 +340,7 @@ def _others(root: Path, known: set[str]) -> list[str]:
     """Files below a folder that are not known, nor hidden, nor of labelfix."""
     found = sorted(set(files_below(root)) - known - {APPLIED, MARKS})
     if odd := [path for path in found if _is_no_text(path)]:
-        warnings.warn(
-            f"{root}: {count(len(odd), 'file')} with names that are not UTF-8 stay behind",
-            LabelfixWarning,
-            stacklevel=5,
-        )
+        warn_caller(f"{root}: {count(len(odd), 'file')} with names that are not UTF-8 stay behind")
     runs = tuple(f"{path.removesuffix('run.json')}" for path in found if path.endswith("/run.json"))
     return [
         path

@@ -11,7 +11,6 @@ import contextlib
 import os
 import sys
 import threading
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ import msgspec
 from labelfix.atomic import flush_folder
 from labelfix.decisions.event import VERSION, Decision, new_decision
 from labelfix.decisions.replay import Replay
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,7 +65,7 @@ def read_log(path: str | Path, fingerprint: str | None = None) -> Replay:
         whole, replay.torn = _split(data)
         _take_lines(replay, whole, path, 1)
         if replay.torn:
-            warnings.warn(_about_torn(path, replay.torn), LabelfixWarning, stacklevel=2)
+            warn_caller(_about_torn(path, replay.torn))
     return replay
 
 
@@ -293,7 +292,7 @@ class DecisionLog:
             os.ftruncate(handle, self._offset)
             self._replay.torn = b""
             text = f"{_about_torn(self.path, torn)}; it is now in {aside.name}"
-            warnings.warn(text, LabelfixWarning, stacklevel=2)
+            warn_caller(text)
         elif self._offset and _read_from(handle, self._offset - 1) != b"\n":
             self._put(handle, b"\n")
             self._lines += 1

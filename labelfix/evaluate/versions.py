@@ -7,7 +7,6 @@ what `compare_models` takes, or one error that lists everything that does not fi
 from __future__ import annotations
 
 import glob
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from labelfix.errors import MOST_LINES, InputError, LabelfixWarning, Problem
+from labelfix.errors import MOST_LINES, InputError, Problem, warn_caller
 from labelfix.evaluate.compare import LabelSets
 from labelfix.formats.table import ID_NAMES, label_candidates
 from labelfix.formats.tablefile import is_table, open_table
@@ -225,7 +224,7 @@ def _read_files(
 def _warn_of_order(original: _Version, base: pl.Series | None) -> None:
     if original.ids is None and base is not None:
         text = f"{original.where} names no items: its rows are taken in the order of other files"
-        warnings.warn(text, LabelfixWarning, stacklevel=3)
+        warn_caller(text)
 
 
 def read_answers(path: str | Path, id: str | None = None) -> list[Answers]:  # noqa: A002 # as above
@@ -516,7 +515,7 @@ def _changed(original: _Version, change: _Version, base: pl.Series | None) -> _V
         raise InputError(Problem(change.where, f"ids such as {_some(change.ids)}", expected))
     if unused:
         text = f"{change.where}: {unused:,} of {len(change.ids):,} ids are those of no item"
-        warnings.warn(text, LabelfixWarning, stacklevel=2)
+        warn_caller(text)
     both = pl.DataFrame({"new": change.labels[rows], "old": original.labels, "row": rows})
     chosen = both.select(pl.when(pl.col("row").is_null()).then("old").otherwise("new"))
     return _Version(change.where, chosen.to_series(), base)

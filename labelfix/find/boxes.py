@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.schema import (
     BOX_ISSUES,
     BOX_KINDS,
@@ -175,10 +174,8 @@ def assess_boxes(
 def _warn_of_blindness(predictions: BoxPredictions | pl.DataFrame) -> None:
     """Say where there was a detector, and nothing that it saw."""
     if isinstance(predictions, BoxPredictions) and predictions.model != "training":
-        warnings.warn(
-            "the detector predicts no box in any image: ranked by the losses of a training alone",
-            LabelfixWarning,
-            stacklevel=3,
+        warn_caller(
+            "the detector predicts no box in any image: ranked by the losses of a training alone"
         )
 
 
@@ -218,11 +215,7 @@ def _predicted_part(dataset: Dataset, boxes: pl.DataFrame) -> Dataset:
     names = ", ".join(str(name) for name in silent)
     items = dataset.items.filter(~pl.col("split").is_in(silent.implode(), nulls_equal=True))
     left_out = count(len(dataset) - items.height, "image")
-    warnings.warn(
-        f"no prediction for any image of split {names}: {left_out} left out",
-        LabelfixWarning,
-        stacklevel=3,
-    )
+    warn_caller(f"no prediction for any image of split {names}: {left_out} left out")
     kept = pl.col("item_id").is_in(items["item_id"].implode())
     return replace(dataset, items=items, annotations=dataset.annotations.filter(kept))
 
@@ -231,19 +224,15 @@ def _warn_of_silence(dataset: Dataset, boxes: pl.DataFrame) -> None:
     """Say where predictions hide what they could tell."""
     silent = dataset.items.join(boxes, on="item_id", how="anti")
     if silent.height:
-        warnings.warn(
+        warn_caller(
             f"no prediction for {silent.height:,} of {count(len(dataset), 'image')}: "
-            "judged as if the detector had seen nothing there",
-            LabelfixWarning,
-            stacklevel=3,
+            "judged as if the detector had seen nothing there"
         )
     floor = boxes["score"].min()
     if isinstance(floor, float) and floor > FLOOR:
-        warnings.warn(
+        warn_caller(
             f"no prediction has a confidence below {floor:.2g}, which hides evidence; "
-            "predict with a floor of .01 for a better ranking",
-            LabelfixWarning,
-            stacklevel=3,
+            "predict with a floor of .01 for a better ranking"
         )
 
 

@@ -443,11 +443,12 @@ def _split_ids(
     columns = file.table.columns
     if key is not None and key not in columns:
         raise InputError(Problem(str(file.path), f"no column {key!r}", ", ".join(columns)))
-    name = key or (
-        next((name for name in ID_NAMES if name in columns), None)
-        if known is None
-        else _column_of_ids(file.table, known)
-    )
+    if known is None:
+        likely, found = [], next((name for name in ID_NAMES if name in columns), None)
+    else:
+        likely = [*_named_like_ids(file.table, known), *_texts(file.table, known)]
+        found = _column_of_ids(file.table, likely, known)
+    name = key or found
     if name is None:
         return None, file.table
     ids = file.table[name].cast(pl.String)
@@ -458,15 +459,11 @@ def _split_ids(
     ]
     if problems:
         raise InputError(problems)
-    spare = (
-        [] if known is None else [*_named_like_ids(file.table, known), *_texts(file.table, known)]
-    )
-    return ids, file.table.drop(name, *(one for one in spare if one != name))
+    return ids, file.table.drop(name, *(one for one in likely if one != name))
 
 
-def _column_of_ids(table: pl.DataFrame, known: _Known) -> str | None:
+def _column_of_ids(table: pl.DataFrame, likely: list[str], known: _Known) -> str | None:
     """Find the column that holds most of the ids; failing that one which looks like ids, if any."""
-    likely = [*_named_like_ids(table, known), *_texts(table, known)]
     others = [name for name in table.columns if name not in {*likely, *known.classes}]
     held = {
         name: known.items.is_in(table[name].cast(pl.String).implode()).sum()
@@ -514,16 +511,18 @@ def _label_column(file: TableFile, columns: list[str], label: str | None) -> str
 
 
 def _load_array(path: Path, name: str, *, mmap: bool) -> NDArray[Any]:
+    start = b""
     try:
         with path.open("rb") as file:
-            if file.read(2) == b"PK":
+            start = file.read(2)
+            if start == b"PK":
                 file.seek(0)
                 return _from_archive(path, np.load(file, allow_pickle=False), name)
         loaded: NDArray[Any] = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except InputError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(_unreadable(path, error)) from error
+        raise InputError(_unreadable(path, start, error)) from error
     return loaded
 
 
@@ -535,9 +534,11 @@ def _from_archive(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> 
     raise InputError(Problem(str(path), found, f"one array, or one called {name!r}"))
 
 
-def _unreadable(path: Path, error: Exception) -> Problem:
+def _unreadable(path: Path, start: bytes, error: Exception) -> Problem:
     """Tell pickles, which NumPy reports in several ways, from files that are no arrays at all."""
     expected = "a plain NumPy array (.npy, .npz) or a table (.csv, .tsv, .parquet, .arrow)"
+    if "contains pickled" in str(error) and not start.startswith(b"\x80"):
+        return Problem(str(path), "a file that is no array", expected)  # NumPy calls all else so
     if any(word in str(error).lower() for word in ("pickle", "object")):
         fix = "save it as an array of numbers, or of text: array.astype(str)"
         return Problem(str(path), "pickled objects, which are never loaded", expected, fix)

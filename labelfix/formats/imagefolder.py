@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import os
 import unicodedata
-import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.formats.edits import plan_labels
 from labelfix.formats.tablefile import is_table
 from labelfix.images import has_image_name, probe
@@ -365,7 +364,7 @@ def _spelled_twice(path: Path, classes: dict[str, set[str]]) -> list[Problem]:
         if len(names) > 1 and not set.intersection(*(classes[name] for name in names)):
             problems.append(Problem(str(path), found, "one spelling", "rename the folders"))
         elif len(names) > 1:
-            warnings.warn(f"{path}: {found}", LabelfixWarning, stacklevel=3)
+            warn_caller(f"{path}: {found}")
     return problems
 
 
@@ -382,11 +381,9 @@ def _warn_of_strays(path: Path, tree: _Tree, depth: int) -> None:
     strays = sorted("/".join(stray) for stray in tree.strays if len(stray) > depth)
     if strays:
         more = f" and {len(strays) - 5:,} more" if len(strays) > 5 else ""
-        warnings.warn(
+        warn_caller(
             f"{path}: passed over {count(len(strays), 'file')}, no image by name: "
-            f"{', '.join(strays[:5])}{more}",
-            LabelfixWarning,
-            stacklevel=3,
+            f"{', '.join(strays[:5])}{more}"
         )
 
 

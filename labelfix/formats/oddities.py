@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from labelfix.boxes import ODDITIES, oddities
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.schema import BOX
 from labelfix.text import count
 
@@ -43,11 +42,9 @@ def name_classes(names: Sequence[str], ids: Sequence[object], where: str) -> tup
     repeated = {name for name, times in Counter(names).items() if times > 1}
     if not repeated:
         return tuple(names)
-    warnings.warn(
+    warn_caller(
         f"{where}: {count(len(repeated), 'class name')} used more than once "
-        f"({', '.join(sorted(repeated)[:5])}); told apart by their ids in brackets",
-        LabelfixWarning,
-        stacklevel=2,
+        f"({', '.join(sorted(repeated)[:5])}); told apart by their ids in brackets"
     )
     return tuple(
         f"{name} [{key}]" if name in repeated else name
@@ -83,8 +80,4 @@ def warn_of_odd_boxes(
     for kind, number, names in kinds.iter_rows():
         more = f" and {number - 5:,} more" if number > 5 else ""
         parts.append(f"{number:,} {kind} ({', '.join(names)}{more})")
-    warnings.warn(
-        f"{count(odd.height, 'odd box', 'odd boxes')}, kept as given: " + "; ".join(parts),
-        LabelfixWarning,
-        stacklevel=3,
-    )
+    warn_caller(f"{count(odd.height, 'odd box', 'odd boxes')}, kept as given: " + "; ".join(parts))

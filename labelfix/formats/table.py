@@ -10,7 +10,6 @@ import mmap
 import os
 import re
 import unicodedata
-import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.formats.edits import plan_labels
 from labelfix.formats.files import digest, patch_files
 from labelfix.formats.tableedit import TableChange, rewrite
@@ -227,11 +226,9 @@ def _roles(file: TableFile, options: ReadOptions) -> _Roles:
     named = {label, image, ids, group, split}
     used = named | ({"width", "height"} if image else {"path"})
     if image is None and "path" in set(table.columns) - named:
-        warnings.warn(
+        warn_caller(
             f"{path}: column 'path' is left out: labelfix calls images so, and few of these are "
-            "named like some; if they are, say so (image=, --image)",
-            LabelfixWarning,
-            stacklevel=4,
+            "named like some; if they are, say so (image=, --image)"
         )
     rest = tuple(name for name in table.columns if name not in used)
     known = {"item_id": True, "path": image, "group": group, "split": split}
@@ -342,17 +339,13 @@ def _text(file: TableFile, column: str, name: str) -> pl.Series:
 def _labels(file: TableFile, column: str) -> pl.Series:
     """Take the labels as text; numbers with a fraction are a quantity, and no label."""
     labels = _text(file, column, "label")
-    given = labels.drop_nulls()
-    numbers = given.cast(pl.Float64, strict=False)
-    if numbers.null_count() == 0 and (fractions := (numbers.floor() != numbers).arg_true()).len():
-        raise InputError(
-            Problem(
-                f"{file.path}, column {column!r}",
-                f"numbers with a fraction, such as {given[fractions[0]]}, in {len(fractions)} rows",
-                "class names, integers or booleans",
-                "name another column, or write names, such as v1.5",
-            )
-        )
+    numbers = labels.cast(pl.Float64, strict=False)
+    fractions = (numbers.floor() != numbers).arg_true()
+    if numbers.null_count() == labels.null_count() and len(fractions):
+        first = fractions[0]
+        found = f"{labels[first]!r} in column {column!r}, one of {len(fractions)} with a fraction"
+        fix = "name another column, or write names, such as v1.5"
+        raise InputError(file.problem(first, found, "class names, integers or booleans", fix))
     return labels
 
 
@@ -369,6 +362,10 @@ def _images(file: TableFile, column: str, bad: _BadRows, options: ReadOptions) -
             bad.add(row, f"an image outside of {base}: {text}", "one inside", fix)
     rows = [row for row, path in enumerate(paths) if path is not None]
     files = [root / str(paths[row]) for row in rows]
+    if files and not any(path.exists() for path in files):
+        found = f"{len(files):,} paths where no file is, such as {files[0]}"
+        fix = "say which folder the paths start from (images=, --images)"
+        raise InputError(Problem(f"{file.path}, column {column!r}", found, "images", fix))
     sizes, broken = probe(files, max_pixels=options.max_pixels, progress=options.progress)
     for position, problem in broken.items():
         row = rows[position]
@@ -452,11 +449,9 @@ def _features(
     reasons = {column.name: _why_no_feature(column, labels) for column in rest}
     passed = [f"{name!r} {reason}" for name, reason in reasons.items() if reason]
     if passed:
-        warnings.warn(
+        warn_caller(
             f"{path}: columns that no model learns from: {', '.join(passed)}; "
-            "to use them all the same, name the features",
-            LabelfixWarning,
-            stacklevel=3,
+            "to use them all the same, name the features"
         )
     return tuple(name for name, reason in reasons.items() if not reason)
 
@@ -526,9 +521,6 @@ def _warn_of_like_names(path: Path, names: tuple[str, ...]) -> None:
         alike[unicodedata.normalize("NFC", name).strip().casefold()].append(name)
     twins = [", ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
     if twins:
-        warnings.warn(
-            f"{path}: classes that differ in case, spaces or Unicode form only: "
-            + "; ".join(twins),
-            LabelfixWarning,
-            stacklevel=3,
+        warn_caller(
+            f"{path}: classes that differ in case, spaces or Unicode form only: " + "; ".join(twins)
         )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem, require_extra
+from labelfix.errors import InputError, Problem, require_extra, warn_caller
 from labelfix.formats.tablefile import is_table, open_table
 
 if TYPE_CHECKING:
@@ -286,7 +285,7 @@ def join_facts(
         raise InputError(Problem(f"{name}, column {on!r}", found, expected))
     if used < len(keys):
         text = f"{name}: {len(keys) - used:,} of {len(keys):,} keys are those of no item"
-        warnings.warn(text, LabelfixWarning, stacklevel=2)
+        warn_caller(text)
     return dataset.with_facts(facts.drop(on)[rows])
 
 
@@ -307,14 +306,11 @@ def _refuse_clashes(
     if to is not None and to not in dataset.items.columns:
         expected = "one of " + ", ".join(map(repr, dataset.items.columns))
         problems.append(Problem("items", f"no column {to!r}", expected))
+    taken = dict.fromkeys(dataset.items.columns, "a name that the items have already")
     problems += [
-        Problem(f"{name}, column {column!r}", "a name that the items have already", "", "rename it")
-        for column in facts.columns
-        if column != on and column in dataset.items.columns
-    ] + [
-        Problem(f"{name}, column {column!r}", "a name that images alone have", "", "rename it")
-        for column in facts.columns
-        if column != on and column == "path" and column not in dataset.items.columns
+        Problem(f"{name}, column {column!r}", found, "", "rename it")
+        for column, found in ({"path": "a name that images alone have"} | taken).items()
+        if column != on and column in facts.columns
     ]
     if problems:
         raise InputError(problems)

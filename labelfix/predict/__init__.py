@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.folds import assign_folds, merge_groups
 from labelfix.schema import Predictions
 
@@ -325,12 +324,10 @@ def _warn_of_unseen(dataset: Dataset, jobs: Sequence[FoldJob]) -> None:
     if unseen.any():
         names = [repr(dataset.class_names[k]) for k in np.flatnonzero(unseen)]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        warnings.warn(
+        warn_caller(
             f"{len(names)} class{'es' * (len(names) > 1)} ({', '.join(names[:5])}{more}) "
             "cannot be learned: all members are held out in one fold, being too few or one group; "
-            "their low quality says little",
-            LabelfixWarning,
-            stacklevel=3,
+            "their low quality says little"
         )
 
 

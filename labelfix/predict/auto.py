@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelfix.errors import LabelfixWarning
+from labelfix.errors import warn_caller
 from labelfix.predict.heads import log_loss
 from labelfix.predict.jobs import run_jobs
 from labelfix.predict.models import FoldJob, Inputs, Model
@@ -110,12 +109,10 @@ def choose(
     best = min(trials, key=lambda trial: trial.log_loss)
     guess = _loss_of_guessing(trial_set.labels, trial_job)
     if best.log_loss >= 0.95 * guess:
-        warnings.warn(
+        warn_caller(
             f"no model learns the labels from the data: the best, {best.model.name}, has a log "
             f"loss of {best.log_loss:.3f}, and the classes' shares alone {guess:.3f}; what it "
-            "finds is little better than chance",
-            LabelfixWarning,
-            stacklevel=3,
+            "finds is little better than chance"
         )
     details = _report(trials, best, models[len(trials) :], auto)
     if whole:

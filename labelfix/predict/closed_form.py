@@ -301,8 +301,9 @@ class Fitted(NamedTuple):
             curvature = 0.0
             for part in _parts(len(rows)):
                 chances = _softmax(logits[part])
-                curvature += float(np.sum(chances * (1 - chances), dtype=np.float64))
                 residual[rows[part]] = chances
+                if penalty is None:
+                    curvature += float(np.sum(chances * (1 - chances), dtype=np.float64))
             residual[rows, labels] -= 1
             excess = residual.sum(axis=0, dtype=np.float64)
             slope = X.T @ residual - np.outer(centre, excess)
@@ -389,11 +390,8 @@ class Ridge:
         from labelfix.predict.tabular import one_thread
 
         with one_thread():
-            known = (job.train, job.labels)
-            sums = Sums.of(_products(data, job.train), data.X, *known, job.n_classes)
-            fitted = self.search(sums, data.X, *known, job.seed)
-            steps = _steps(self, job.train, data.X)
-            found = fitted.towards_logistic(data.X, *known, steps)
+            sums = Sums.of(_products(data, job.train), data.X, job.train, job.labels, job.n_classes)
+            _, found = _learned(self, sums, data.X, job.train, job.labels, job.seed)
             held_out = [
                 found.predict(data.X[job.test[start : start + _ROWS]])
                 for start in range(0, len(job.test) or 1, _ROWS)
@@ -429,9 +427,7 @@ class RidgeClassifier:
         self.classes_, codes = np.unique(y, return_inverse=True)
         seen, rows = np.asarray(X, dtype=np.float32), np.arange(len(codes))
         sums = Sums.of(gram(seen), seen, rows, codes, len(self.classes_))
-        self.fitted_ = self.search(sums, seen, rows, codes, self.seed)
-        steps = _steps(self, rows, seen)
-        self.linear_ = self.fitted_.towards_logistic(seen, rows, codes, steps)
+        self.fitted_, self.linear_ = _learned(self, sums, seen, rows, codes, self.seed)
         return self
 
     def predict_proba(self, X: NDArray[Any]) -> NDArray[Any]:
@@ -485,9 +481,18 @@ def _products(data: Prepared, train: NDArray[np.int64]) -> NDArray[np.float64]:
     return gram(data.X, train)
 
 
-def _steps(model: Ridge | RidgeClassifier, rows: NDArray[np.int64], X: NDArray[Any]) -> int:
-    """How many steps towards logistic regression the training rows are enough for."""
-    return model.steps if len(rows) >= model.rows_a_column * X.shape[1] else 0
+def _learned(
+    model: Ridge | RidgeClassifier,
+    sums: Sums,
+    X: NDArray[Any],
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    seed: int,
+) -> tuple[Fitted, Linear]:
+    """Choose the discriminants, and take the steps that the training rows are enough for."""
+    fitted = model.search(sums, X, rows, labels, seed)
+    steps = model.steps if len(rows) >= model.rows_a_column * X.shape[1] else 0
+    return fitted, fitted.towards_logistic(X, rows, labels, steps)
 
 
 def _log_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from labelfix.boxes import iou
-from labelfix.errors import InputError, LabelfixWarning
+from labelfix.errors import InputError, warn_caller
 from labelfix.report.page import fill, paths_of
 from labelfix.schema import BOX, BOX_KINDS
 from labelfix.text import count
@@ -166,7 +165,7 @@ def _with_crops(dataset: Dataset, top: pl.DataFrame, layout: BoxLayout) -> list[
     if unshown:
         listed = "; ".join(f"{item}: {why}" for item, why in unshown.items())
         what = count(len(unshown), "image")
-        warnings.warn(f"the report cannot show {what}: {listed}", LabelfixWarning, stacklevel=3)
+        warn_caller(f"the report cannot show {what}: {listed}")
     return rows
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import warnings
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem, RunError
+from labelfix.errors import InputError, Problem, RunError, warn_caller
 from labelfix.run.dataset import as_it_was, read_again
 from labelfix.run.directory import DECISIONS
 from labelfix.text import count
@@ -121,7 +120,7 @@ def preview_run(
 
     made = corrections_of(run, prefer)
     if left := _contested(made, prefer):
-        warnings.warn(about_contested(left), LabelfixWarning, stacklevel=2)
+        warn_caller(about_contested(left))
     dataset: Dataset = read_again(run, root, progress=progress)
     return preview(
         dataset,

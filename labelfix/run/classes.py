@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.run.idle import beside
 from labelfix.run.outcome import Outcome, describe, model_record
 from labelfix.run.record import Findings
@@ -28,6 +27,9 @@ OF_BOXES = ("predictions", "class_map", "kinds", "train")
 
 OF_IMAGES = ("finetune", "torchvision")
 """What stands before a colon in the names of models that look at images alone."""
+
+LEAST_KAPPA = 0.1
+"""Cohen's kappa, agreement beyond chance, below which predictions are said to know little."""
 
 
 def check_choices(dataset: Dataset, options: FindOptions) -> None:
@@ -85,8 +87,8 @@ def judge(
     pred_probs = _mean(predictions)
     said = pred_probs.argmax(axis=1)
     agreement = float((said == dataset.labels).mean())
-    if options.pred_probs:
-        _warn_of_order(dataset, said)
+    if not (options.pred_probs and _warn_of_order(dataset, said)):
+        _warn_of_chance(dataset, said, ready_made=bool(options.pred_probs))
     return Outcome(
         issues=found.issues,
         folds=_folds(dataset, predictions),
@@ -99,24 +101,43 @@ def judge(
     )
 
 
-def _warn_of_order(dataset: Dataset, said: NDArray[np.int64]) -> None:
+def _warn_of_order(dataset: Dataset, said: NDArray[np.int64]) -> bool:
     """Say so where columns seem to stand for other classes than they are taken for."""
     from labelfix.evaluate.compare import in_another_order
 
     names = dataset.class_names
     told = in_another_order(said, dataset.labels, len(names))
     if told is None:
-        return
+        return False
     odd = [row for row, label in enumerate(told.label) if row != label][:3]
     seen = ", ".join(
         f"{names[row]!r} is for the most part labelled {names[told.label[row]]!r}" for row in odd
     )
-    warnings.warn(
+    warn_caller(
         f"the probabilities agree with {told.as_is:.0%} of the labels, and would with "
         f"{told.renamed:.0%} if their columns stood for other classes: what they call {seen}; say "
-        "what the columns stand for with --class-names, or name them in a table",
-        LabelfixWarning,
-        stacklevel=2,
+        "what the columns stand for with --class-names, or name them in a table"
+    )
+    return True
+
+
+def _warn_of_chance(dataset: Dataset, said: NDArray[np.int64], *, ready_made: bool) -> None:
+    """Say so where predictions know hardly more of the labels than their frequencies."""
+    import numpy as np
+
+    labels, classes, n = dataset.labels, len(dataset.class_names), len(said)
+    given, answered = (np.bincount(x, minlength=classes) / n for x in (labels, said))
+    agreement, chance = float((said == labels).mean()), float(given @ answered)
+    if n < 10 * classes or agreement - chance >= LEAST_KAPPA * (1 - chance):
+        return
+    warn_caller(
+        f"the predictions agree with {agreement:.0%} of the labels, and by chance it would be "
+        f"{chance:.0%}, so that their ranking may say little: "
+        + (
+            "look whether their rows are in the order of the labels, or join both on ids"
+            if ready_made
+            else "look whether the labels are those of these items, or try another --model"
+        )
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from labelfix.decisions import read_log
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.evaluate.compare import in_another_order
 from labelfix.evaluate.slices import box_facts, slice_map, slice_rates
 from labelfix.evaluate.versions import answers_for
@@ -153,7 +152,7 @@ def _wrong_answers(
     answers = answers_for(dataset, predictions, id)[:, 0]
     if told := in_another_order(answers, dataset.labels, len(dataset.class_names)):
         text = f"{predictions}: {told}: its classes may be in another order than the dataset's"
-        warnings.warn(text, LabelfixWarning, stacklevel=3)
+        warn_caller(text)
     wrong = answers != dataset.labels
     rows = dataset.items["item_id"].is_in(kept.items["item_id"].implode())
     found: NDArray[np.bool_] = wrong[rows.to_numpy()]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem, name_rows
+from labelfix.errors import InputError, Problem, name_rows, warn_caller
 from labelfix.score.blocks import Blocks, read_rows, working_dtype
 
 if TYPE_CHECKING:
@@ -285,6 +284,9 @@ def _float_problems(labels: NDArray[Any]) -> list[Problem]:
     if missing.any():
         rows = np.flatnonzero(missing)
         return [Problem("labels", f"missing labels in {name_rows(rows)}", expected)]
+    if len(rows := np.flatnonzero(np.floor(labels) != labels)):
+        found = f"numbers with a fraction, such as {labels[rows[0]]}, in {name_rows(rows)}"
+        return [Problem("labels", found, expected)]
     fix = "labels.astype(int), if they are whole numbers"
     return [Problem("labels", f"{labels.dtype} labels", expected, fix)]
 
@@ -454,11 +456,9 @@ def _divide_by_sums(pred_probs: NDArray[Any], survey: _Survey, blocks: Blocks) -
     row_bytes = pred_probs.shape[1] * repaired.itemsize
     blocks.run(task, blocks.spans(len(pred_probs), row_bytes))
     were = "were divided by their sum" if near.sum() > 1 else "was divided by its sum"
-    warnings.warn(
+    warn_caller(
         f"pred_probs: {survey.named('near')} missed a sum of one by up to "
         f"{survey.furthest['near']:.2g} and {were}, in a copy of "
-        f"{repaired.nbytes / 1e6:.3g} MB",
-        LabelfixWarning,
-        stacklevel=3,
+        f"{repaired.nbytes / 1e6:.3g} MB"
     )
     return repaired

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.schema import BOX, BOX_PREDICTIONS, BoxPredictions
 from labelfix.training.saved import Saved
 from labelfix.training.sightings import sum_by_item
@@ -345,7 +344,7 @@ class BoxTracker(Saved):
         if others.any():
             said.append(f"{others.sum()} boxes of the dataset are not those of the training")
         for text in said:
-            warnings.warn(text, LabelfixWarning, stacklevel=4)
+            warn_caller(text)
 
 
 def _array(values: Any) -> NDArray[Any]:

@@ -58,8 +58,9 @@ class TrackerCallback(Callback):  # type: ignore[misc] # keras is not looked at 
 def _logits(probs: NDArray[Any]) -> NDArray[Any]:
     """Give what probabilities were made of: logarithms; of one column the log odds."""
     if probs.shape[-1] == 1:
+        from scipy.special import logit
+
         least = np.finfo(probs.dtype).eps
-        probs = np.clip(probs, least, 1 - least)
-        return np.asarray(np.log(probs) - np.log1p(-probs))
+        return np.asarray(logit(np.clip(probs, least, 1 - least)))
     with np.errstate(divide="ignore"):  # log 0 is minus infinity: a class ruled out
         return np.asarray(np.log(probs))

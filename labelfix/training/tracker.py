@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, SupportsIndex
 
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem, name_rows
+from labelfix.errors import InputError, Problem, name_rows, warn_caller
 from labelfix.schema import Dataset, Predictions
 from labelfix.training.counts import Counts
 from labelfix.training.saved import Saved
@@ -659,7 +658,7 @@ class Tracker(Saved):
         if changed := int((counts.relabelled[rows] > 0).sum()):
             said.append(f"labels of {changed} items changed during the training")
         for text in said:
-            warnings.warn(text, LabelfixWarning, stacklevel=4)
+            warn_caller(text)
 
     def _named(self, rows: NDArray[np.int64], most: int = 5) -> str:
         """Say which items, in a message that stays short."""

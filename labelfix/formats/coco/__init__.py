@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -27,7 +26,7 @@ import numpy as np
 import polars as pl
 
 from labelfix.boxes import COCO
-from labelfix.errors import LabelfixWarning, Problem
+from labelfix.errors import Problem, warn_caller
 from labelfix.formats.coco.document import parse
 from labelfix.formats.coco.edit import Manner, rewrite
 from labelfix.formats.edits import plan
@@ -150,11 +149,9 @@ def _find_pictures(path: Path, images: Sequence[Image], given: Path | None) -> _
         best = places[found.index(max(found))]
         return _Pictures(lowest_common(home, best), best)
     if images:
-        warnings.warn(
+        warn_caller(
             f"{path.name}: none of its images was found beside it or one folder up; going on "
-            "without pictures (give the folder of the images to have them)",
-            LabelfixWarning,
-            stacklevel=3,
+            "without pictures (give the folder of the images to have them)"
         )
     return _Pictures(home, None)
 

@@ -6,14 +6,13 @@ import itertools
 import json
 import math
 import re
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from labelfix.boxes import COCO
-from labelfix.errors import LabelfixWarning
+from labelfix.errors import warn_caller
 from labelfix.formats.coco.text import Document, Layout, members
 from labelfix.formats.numbers import NumberStyle
 from labelfix.text import count
@@ -70,11 +69,9 @@ def rewrite(data: bytes, made: Plan, manner: Manner) -> bytes:
 
 def _warn_of_outdated(ids: list[str]) -> None:
     more = f" and {len(ids) - 5:,} more" if len(ids) > 5 else ""
-    warnings.warn(
+    warn_caller(
         f"{count(len(ids), 'annotation')} with a new box kept the segmentation of the old one: "
-        f"{', '.join(ids[:5])}{more}",
-        LabelfixWarning,
-        stacklevel=4,
+        f"{', '.join(ids[:5])}{more}"
     )
 
 

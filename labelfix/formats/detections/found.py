@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.schema import BOX, BOX_PREDICTIONS, check
 from labelfix.text import count
 
@@ -176,11 +175,9 @@ def _known(table: pl.DataFrame) -> pl.DataFrame:
     strange = table.filter(pl.col("item") == UNKNOWN)["image"].unique(maintain_order=True)
     if len(strange):
         listed = ", ".join(strange.head(5)) + (", …" if len(strange) > 5 else "")
-        warnings.warn(
+        warn_caller(
             f"predictions for {count(len(strange), 'image')} that the dataset does not have left "
-            f"out, since it was read without its bad ones: {listed}",
-            LabelfixWarning,
-            stacklevel=4,
+            f"out, since it was read without its bad ones: {listed}"
         )
     return table.filter(pl.col("item") != UNKNOWN)
 
@@ -320,9 +317,5 @@ def _without_flat(table: pl.DataFrame) -> pl.DataFrame:
     """Leave out boxes without area, which clipping to the image makes of some."""
     solid = table.filter(pl.col("x2") > pl.col("x1"), pl.col("y2") > pl.col("y1"))
     if flat := table.height - solid.height:
-        warnings.warn(
-            f"{count(flat, 'predicted box', 'predicted boxes')} without area left out",
-            LabelfixWarning,
-            stacklevel=4,
-        )
+        warn_caller(f"{count(flat, 'predicted box', 'predicted boxes')} without area left out")
     return solid

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -26,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from labelfix.boxes import VOC, VOC_CONTINUOUS
-from labelfix.errors import LabelfixWarning, Problem
+from labelfix.errors import Problem, warn_caller
 from labelfix.formats.edits import plan
 from labelfix.formats.files import digest, inside, lowest_common, patch_files
 from labelfix.formats.imagefiles import broken_images, shown_size
@@ -254,11 +253,9 @@ def read(path: Path, options: ReadOptions) -> Dataset:
     files = _parse_files(folder, options.progress)
     images = _find_images(folder, files, options.images)
     if images is None and files:
-        warnings.warn(
+        warn_caller(
             f"{path}: no image was found for its files; going on without pictures (give the folder "
-            "of the images to have them)",
-            LabelfixWarning,
-            stacklevel=2,
+            "of the images to have them)"
         )
     root = lowest_common(path.absolute(), images.base) if images else path.absolute()
     shots, problems = _shots(root, folder, files, images)

@@ -30,7 +30,7 @@ import numpy as np
 import polars as pl
 
 from labelfix.boxes import YOLO
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.formats.edits import plan
 from labelfix.formats.files import digest, patch_files
 from labelfix.formats.imagefiles import shown_size
@@ -230,19 +230,13 @@ def _no_polygons(annotations: pl.DataFrame) -> str | None:
 def _warn_of_doubtful_files(data: Data, files: pl.DataFrame, annotations: pl.DataFrame) -> None:
     """Say what looks like a mistake about the whole dataset."""
     if files["digest"].null_count() == files.height:
-        warnings.warn(
-            f"no image has a label file: looked for {files['path'][0]} and the like",
-            LabelfixWarning,
-            stacklevel=3,
-        )
+        warn_caller(f"no image has a label file: looked for {files['path'][0]} and the like")
     oriented = int((annotations["length"] == ORIENTED).sum())
     if not data.says_polygons and 2 * oriented > annotations.height:
-        warnings.warn(
+        warn_caller(
             f"{oriented:,} of {annotations.height:,} rows have eight numbers after their class, "
             "taken for the corners of polygons; of oriented boxes, which are not supported, only "
-            f"the boxes around them would be seen ({FIX})",
-            LabelfixWarning,
-            stacklevel=3,
+            f"the boxes around them would be seen ({FIX})"
         )
 
 

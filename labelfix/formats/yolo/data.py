@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.formats.files import digest, inside
 from labelfix.formats.oddities import name_classes
 from labelfix.images import SUFFIXES
@@ -151,11 +150,9 @@ def _find_root(data: Data, path: str | None, given: Path | None) -> Data:
         places = [place for _, entry in data.entries if (place := _resolve(there, entry))]
         if places:
             if folder != folders[0]:
-                warnings.warn(
+                warn_caller(
                     f"{data.file.name}: path {path!r} does not lead to the images; "
-                    f"they were found beside the file",
-                    LabelfixWarning,
-                    stacklevel=2,
+                    f"they were found beside the file"
                 )
             return replace(there, root=_lift(folder, places))
     return replace(data, root=folders[0], base=folders[0])
@@ -222,10 +219,8 @@ def list_images(data: Data) -> Listing:
             found.problems.extend(bad)
         again += sum(images.setdefault(image.item_id, image) is not image for image in named)
     if again:
-        warnings.warn(
-            f"{count(again, 'image')} listed more than once; each is taken in its first split only",
-            LabelfixWarning,
-            stacklevel=2,
+        warn_caller(
+            f"{count(again, 'image')} listed more than once; each is taken in its first split only"
         )
     listed = list(images.values())
     _warn_of_shared_files(listed)
@@ -313,11 +308,9 @@ def _warn_of_shared_files(listed: list[Listed]) -> None:
             pairs.append(f"{image.item_id} and {owner}")
     if pairs:
         more = f" and {len(pairs) - 5:,} more" if len(pairs) > 5 else ""
-        warnings.warn(
+        warn_caller(
             f"images that share a label file: {', '.join(pairs[:5])}{more}; its boxes are taken "
-            "for both, and cannot be corrected until one of the images is renamed",
-            LabelfixWarning,
-            stacklevel=4,
+            "for both, and cannot be corrected until one of the images is renamed"
         )
 
 
@@ -330,11 +323,9 @@ def other_files(data: Data, listing: Listing) -> list[tuple[str, str]]:
     named = [path for path in orphans if not path.endswith("/classes.txt")]  # some tools' own list
     if named:
         more = f" and {len(named) - 5:,} more" if len(named) > 5 else ""
-        warnings.warn(
+        warn_caller(
             f"{count(len(named), 'label file')} without an image, left alone: "
-            f"{', '.join(named[:5])}{more}",
-            LabelfixWarning,
-            stacklevel=3,
+            f"{', '.join(named[:5])}{more}"
         )
     paths = [inside(data.root, data.file.absolute()), *dict.fromkeys(listing.lists), *orphans]
     return [(path, digest((data.root / path).read_bytes())) for path in paths if path]

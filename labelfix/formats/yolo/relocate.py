@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.formats.files import inside
 
 if TYPE_CHECKING:
@@ -117,9 +116,7 @@ def _warn_of_ways_out(config: dict[str, object], base: Path, to: Path, file: Pat
         and not Path(entry).is_absolute()
     ]
     if out:
-        warnings.warn(
+        warn_caller(
             f"{file.name}: {', '.join(out)} still leads out of {to}; training there would read "
-            "the labels as they were",
-            LabelfixWarning,
-            stacklevel=2,
+            "the labels as they were"
         )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem, warn_caller
 from labelfix.folds import stratify_by_counts
 from labelfix.predict.detect.models import DetectJob, FoundBoxes
 from labelfix.predict.detect.names import resolve
@@ -235,7 +234,7 @@ def _warn_of(names: list[str], what: str) -> None:
     if names:
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         listed = ", ".join(map(repr, names[:5]))
-        warnings.warn(f"classes {listed}{more} {what}", LabelfixWarning, stacklevel=4)
+        warn_caller(f"classes {listed}{more} {what}")
 
 
 def _targets(

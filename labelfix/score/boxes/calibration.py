@@ -15,13 +15,12 @@ itself. What it draws hangs on names and places, not on the order of rows.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from labelfix.errors import LabelfixWarning
+from labelfix.errors import warn_caller
 from labelfix.score.boxes.clues import CLUES, MISSING, PULL, START
 from labelfix.score.boxes.company import carelessness_of
 from labelfix.score.boxes.evidence import Confidence, Evidence, Scene, best_of_groups
@@ -160,12 +159,10 @@ class Calibration:
         proposed = MISSING(scene.proposals(rows), floor)
         weights["missing"] = _learn("missing", dropped, proposed, ridge)
         if min(len(sample.given), len(sample.predicted)) < ENOUGH:
-            warnings.warn(
+            warn_caller(
                 f"{len(sample.given)} given and {len(sample.predicted)} predicted boxes are too "
                 "few to learn from: the order of issues rests on a starting point, and their "
-                "probabilities mean little",
-                LabelfixWarning,
-                stacklevel=2,
+                "probabilities mean little"
             )
         alone = cls(
             params,

@@ -189,12 +189,12 @@ def score_boxes(
         expected = f"the {len(calibration.class_names)} classes {calibration.class_names[:3]} …"
         raise InputError(Problem("calibration", found, expected, "fit it on these classes"))
     given, missing, done = [], [], 0
+    how = calibration.prior, calibration.carelessness
+    alone = shifts(np.zeros(1), np.array([0, 1]), *how)
     for part in match.parts(block):
         scene = Scene(part.in_fixed_order(), calibration.scale, calibration.params)
         odds = calibration.odds(scene.given)
-        how = calibration.prior, calibration.carelessness
         shift = shifts(odds.of_any(), part.given.first, *how)
-        alone = shifts(np.zeros(1), np.array([0, 1]), *how)
         given.append(_score_given(scene, odds, shift, shift - alone))
         missing.append(_score_missing(scene, calibration))
         done += len(part)
