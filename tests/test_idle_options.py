@@ -64,6 +64,11 @@ TRAINED = "--folds 3 --duplicates 4 --seed 7 --jobs 2 "
             "--groups --features --dataset-format --no-train --class-map --kinds --predictions",
         ),
         (
+            "--labels y.npy --pred-probs p.npy --label x --model knn",
+            "--label --model",
+        ),
+        ("t.csv --model knn --duplicates 4 --kinds missing", "--duplicates --kinds"),
+        (
             f"t.csv --pred-probs p.npy {TRAINED} --model knn --groups key --features x",
             "--folds --duplicates --model --groups --features",
         ),

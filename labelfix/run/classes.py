@@ -37,7 +37,10 @@ def check_choices(dataset: Dataset, options: FindOptions) -> None:
 
     Nor should a file that is not there, or not what it is taken for.
     """
-    if problems := list(beside(options, OF_BOXES, "class labels, and it is for boxes")):
+    problems = list(beside(options, OF_BOXES, "class labels, and it is for boxes"))
+    if dataset.image_paths is None and not options.pred_probs:
+        problems += beside(options, ["duplicates"], "items without images, and it compares images")
+    if problems:
         raise InputError(problems)
     _refuse_features(dataset, options)
     _assess([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05]], options, None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelfix.errors import InputError, Problem
+from labelfix.formats.tablefile import is_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -97,6 +99,8 @@ def _idle(options: FindOptions) -> Iterator[Problem]:
         names = (*arrays, "groups", "features", "model", *TRAINING, "train", "class_map", "kinds")
         yield from beside(options, names, "ready-made probabilities")
         yield from beside(options, ["predictions"], "--pred-probs, which is not of boxes")
+        if options.labels is not None and not is_table(Path(options.labels)):
+            yield from beside(options, ["label"], "labels in an array, which has no columns")
     elif options.predictions is not None:
         yield from beside(
             options, ("model", *TRAINING, "train"), "ready-made boxes (--predictions)"
