@@ -157,6 +157,9 @@ def test_without_the_extra_images_are_pixels(
 ) -> None:
     monkeypatch.setattr("labelfix.predict.names.has_photo_backbone", lambda: False)
     assert default_features(images).name == "pixels"
+    monkeypatch.setattr("labelfix.predict.auto.has_photo_backbone", lambda: False)
+    why = out_of_fold(images, folds=2, cache=False).details["auto"]["why"]
+    assert "with labelfix[vision] installed" in why
 
 
 # Frozen networks

@@ -115,6 +115,8 @@ def choose(
             "finds is little better than chance"
         )
     details = _report(trials, best, models[len(trials) :], auto)
+    if auto.candidates is None and dataset.image_paths is not None and not has_photo_backbone():
+        details["why"] += "; with labelfix[vision] installed, networks would be tried too"
     if whole:
         return Choice(best.model, best.inputs, [best.result], details)
     inputs = best.model.prepare(dataset, cache=cache, progress=progress)

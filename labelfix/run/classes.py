@@ -90,8 +90,10 @@ def judge(
     pred_probs = _mean(predictions)
     said = pred_probs.argmax(axis=1)
     agreement = float((said == dataset.labels).mean())
-    if not (options.pred_probs and _warn_of_order(dataset, said)):
-        _warn_of_chance(dataset, said, ready_made=bool(options.pred_probs))
+    ready_made = bool(options.pred_probs)
+    known = ready_made and _warn_of_order(dataset, said)
+    if not known and (ready_made or options.model != "auto"):  # which says so itself
+        _warn_of_chance(dataset, said, ready_made=ready_made)
     return Outcome(
         issues=found.issues,
         folds=_folds(dataset, predictions),
