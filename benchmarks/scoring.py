@@ -1,9 +1,9 @@
 """Speed and memory of the scoring core beside cleanlab's, and beside one argmax.
 
-    python benchmarks/scoring.py [--small] [--write-docs] [--out FOLDER]
+    python benchmarks/scoring.py [--small] [--write] [--out FOLDER]
 
 needs `labelfix[cleanlab]` and, for the full sizes, 3 GB of memory and some minutes. Prints a table
-for each size, and with `--write-docs` puts them into docs/benchmarks/scoring.md. `--out` is where
+for each size, and with `--write` puts them into docs/benchmarks/scoring.md. `--out` is where
 the memory-mapped matrix is written (the system's temporary folder if not given).
 
 Every row is timed in this process, ours and theirs in turn, and the best time of each is kept; the
@@ -284,7 +284,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--small", action="store_true", help="a minute's worth")
-    parser.add_argument("--write-docs", action="store_true", help=f"write {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     parser.add_argument("--out", type=Path, help="where to put the memory-mapped matrix")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -292,12 +292,12 @@ def main() -> None:
         return child(Path(args.child[0]), args.child[1])
     warnings.simplefilter("ignore")  # cleanlab's remarks on small classes
     sizes, times = (SMALL_SIZES, 3) if args.small else (SIZES, 6)
-    page = [preamble("python benchmarks/scoring.py" + " --small" * args.small)]
+    page = [preamble("python benchmarks/scoring.py --write" + " --small" * args.small)]
     page += [compare(items, classes, times) for items, classes in sizes]
     page.append(whole_pass(sizes, times))
     with tempfile.TemporaryDirectory(dir=args.out) as folder:
         page.append(mapped(*(SMALL_MAPPED if args.small else MAPPED), Path(folder)))
-    if args.write_docs:
+    if args.write:
         PAGE.write_text("\n\n".join(page) + "\n")
     return None
 
