@@ -381,7 +381,7 @@ def _open(path: Path, max_pixels: int) -> Image.Image:
         raise _UnusableError(
             f"an image of {width} x {height} pixels",
             f"at most {max_pixels} pixels in all",
-            "shrink it, or raise max_pixels",
+            "shrink it; in Python max_pixels can be raised",
         )
     return image
 

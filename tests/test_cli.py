@@ -469,3 +469,30 @@ def test_names_in_help_are_the_names_there_are() -> None:
     assert set(names.SCORES) == {"default", *SCORES}
     assert get_args(Engine) == names.ENGINES
     assert set(names.KINDS) == set(get_args(ClassKind))
+
+
+def test_a_run_that_fails_says_what_was_warned_of_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{'ab'[n % 2]},{'xy'[n % 2]}\n" for n in range(20))
+    (tmp_path / "t.csv").write_text("told,label\n" + rows)
+    call = ["find", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run")]
+    assert main(call) == 2
+    warned, _, error = capsys.readouterr().err.partition("Error: ")
+    assert "Warning: " in warned
+    assert "'told' says the same as the label" in warned
+    assert "neither images nor feature columns" in error
+    assert main([*call, "--quiet"]) == 2
+    assert "Warning" not in capsys.readouterr().err
+
+
+def test_an_id_taken_for_the_label_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{n % 7},key{n}\n" for n in range(30))
+    (tmp_path / "t.csv").write_text("x,key\n" + rows)
+    call = ["find", str(tmp_path / "t.csv"), "--label", "key", "--model", "knn"]
+    assert main([*call, "--out", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr().err
+    assert "found a label of its own for each item" in told
+    assert not (tmp_path / "run").exists()

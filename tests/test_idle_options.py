@@ -85,9 +85,12 @@ TRAINED = "--folds 3 --duplicates 4 --seed 7 --jobs 2 "
             "--folds --duplicates",
         ),
         ("c.json --model yolo11n.pt --class-map a=b", "--class-map"),
-        ("t.csv --class-names a --class-names b", "option class_names"),
+        ("t.csv --class-names a --class-names b", "option class_names (--class-names)"),
         ("t.csv --images . --features x", "t.csv"),
-        ("t.csv --voc-pixels continuous --class-names a", "option voc_pixels+option class_names"),
+        (
+            "t.csv --voc-pixels continuous --class-names a",
+            "option voc_pixels (--voc-pixels)+option class_names (--class-names)",
+        ),
     ],
 )
 def test_find_names_every_option_that_would_do_nothing(
@@ -188,7 +191,7 @@ def test_runs_of_before_options_were_refused_are_read_again(
         ("slice t.csv --predictions p.npy --draws 9", "--draws"),
         ("slice t.csv --predictions p.npy --key x", "--key"),
         ("filter t.csv --copy --key x", "--copy --key"),
-        ("filter t.csv --class-names a", "option+class_names"),
+        ("filter t.csv --class-names a", "option+class_names+(--class-names)"),
         (
             "evaluate RUN --allow-removed --label y --force --out o",
             "--allow-removed --label --force",

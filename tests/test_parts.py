@@ -106,10 +106,10 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {form: write(home / form) for form, write in WRITERS.items()}
 
 
-def read(path: Path) -> Dataset:
+def read(path: Path, **options: Any) -> Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LabelfixWarning)
-        return labelfix.read(path)
+        return labelfix.read(path, **options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -148,7 +148,7 @@ def test_a_part_reads_back_as_the_filtered_dataset(
         out = export(part, "folder", Path(folder, "out"))
         assert whole.root is not None
         names = whole.class_names if form == "voc" else None  # else they are those of its boxes
-        again = labelfix.read(originals_in(out, originals[form], whole.root), class_names=names)
+        again = read(originals_in(out, originals[form], whole.root), class_names=names)
     assert again.items.equals(part.items)
     assert again.annotations.equals(part.annotations)
     assert again.class_names == whole.class_names

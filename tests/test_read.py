@@ -284,8 +284,8 @@ def test_options_for_tables_are_refused(tmp_path: Path, paint: Paint) -> None:
     paint_all(tmp_path, paint, ["a/1.png", "b/1.png"])
     messages = problems_of(tmp_path, label="y", features=["x"])
     assert [message.partition(":")[0] for message in messages] == [
-        "option label",
-        "option features",
+        "option label (--label)",
+        "option features (--features)",
     ]
 
 

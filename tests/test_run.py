@@ -100,11 +100,12 @@ def test_given_predictions_are_copied_as_they_are(arrays: FindOptions, tmp_path:
 
 def test_an_ensemble_keeps_the_mean(arrays: FindOptions, tmp_path: Path) -> None:
     first = np.load(arrays.pred_probs[0])
-    np.save(tmp_path / "second.npy", first[:, ::-1])
+    second = np.random.default_rng(0).dirichlet([1, 1, 1], N).astype(np.float32)
+    np.save(tmp_path / "second.npy", second)
     both = (*arrays.pred_probs, str(tmp_path / "second.npy"))
     options = FindOptions(labels=arrays.labels, pred_probs=both)
     run = find(options, tmp_path / "run")
-    assert np.allclose(run.pred_probs, (first + first[:, ::-1]) / 2, atol=1e-6)
+    assert np.allclose(run.pred_probs, (first + second) / 2, atol=1e-6)
     assert [model.name for model in run.info.models] == ["probs.npy", "second.npy"]
 
 
@@ -180,6 +181,13 @@ def test_columns_that_seem_to_stand_for_other_classes_are_warned_of(
     named = msgspec.structs.replace(arrays, class_names=("2", "0", "1"))
     np.save(tmp_path / "labels.npy", labels.astype(str))
     assert find(named, tmp_path / "named").info.findings.flagged == 0
+
+
+def test_the_model_whose_columns_are_turned_is_named(arrays: FindOptions, tmp_path: Path) -> None:
+    np.save(tmp_path / "turned.npy", np.load(arrays.pred_probs[0])[:, [1, 2, 0]])
+    both = (*arrays.pred_probs, str(tmp_path / "turned.npy"))
+    with pytest.warns(LabelfixWarning, match=r"the probabilities \(turned.npy\) agree with"):
+        find(msgspec.structs.replace(arrays, pred_probs=both), tmp_path / "run")
 
 
 def test_rows_in_another_order_are_warned_of(arrays: FindOptions, tmp_path: Path) -> None:

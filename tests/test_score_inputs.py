@@ -150,6 +150,7 @@ def test_booleans_are_false_and_true() -> None:
         (pl.Series(["ant", None, "bee", "cat"]), "missing labels in row 1"),
         (np.array(LABELS, dtype=object), "objects that are no class names in rows 0, 1, 2, 3"),
         (np.array(["ant", 1, "bee", "cat"], dtype=object), "no class names in row 1"),
+        (np.array([0, None, 1, 2], dtype=object), "labels: found missing labels in row 1"),
         ([[0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0]], "labels.argmax(axis=1)"),
         (np.array(LABELS, dtype=complex), "complex128 values"),
         ([0, 2, 1], "3 labels; expected 4, the rows of pred_probs"),

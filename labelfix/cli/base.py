@@ -274,28 +274,48 @@ Top = Annotated[
 
 @contextlib.contextmanager
 def at_work(out: Path, *, quiet: bool) -> Iterator[Bars]:
-    """Draw bars, and keep labelfix's warnings for later: the record of the result has them."""
-    try:
-        with Bars(quiet=quiet) as bars, warnings.catch_warnings():
-            warnings.simplefilter("ignore", LabelfixWarning)
-            yield bars
-    except KeyboardInterrupt:
-        from labelfix.run import is_unfinished
-        from labelfix.run.gain import STORE
+    """Draw bars, and say others' warnings; the record of the result has labelfix's own, if any."""
+    with _kept_warnings() as told:
+        try:
+            with Bars(quiet=quiet) as bars:
+                yield bars
+        except LabelfixError:  # there is no record, and they may say why
+            _say(told, quiet=quiet)
+            raise
+        except KeyboardInterrupt:
+            from labelfix.run import is_unfinished
+            from labelfix.run.gain import STORE
 
-        if is_unfinished(out) or (out / STORE).is_dir():
-            print_lines(f"{out} keeps what is done; the same command goes on there.", to=sys.stderr)
-        raise
+            if is_unfinished(out) or (out / STORE).is_dir():
+                text = f"{out} keeps what is done; the same command goes on there."
+                print_lines(text, to=sys.stderr)
+            raise
+    _say([one for one in told if not issubclass(one.category, LabelfixWarning)], quiet=quiet)
 
 
 @contextlib.contextmanager
 def telling(*, quiet: bool) -> Iterator[Bars]:
     """Draw bars, and say labelfix's warnings when they are gone."""
-    with warnings.catch_warnings(record=True) as told, Bars(quiet=quiet) as bars:
+    with _kept_warnings() as told:
+        try:
+            with Bars(quiet=quiet) as bars:
+                yield bars
+        finally:
+            _say(told, quiet=quiet)
+
+
+@contextlib.contextmanager
+def _kept_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", LabelfixWarning)
-        yield bars
+        yield told
+
+
+def _say(told: list[warnings.WarningMessage], *, quiet: bool) -> None:
+    """Print each warning once."""
     if not quiet:
-        print_lines(*(f"Warning: {one.message}" for one in told), to=sys.stderr)
+        texts = dict.fromkeys(str(one.message) for one in told)
+        print_lines(*(f"Warning: {text}" for text in texts), to=sys.stderr)
 
 
 def print_found(run: Run, top: int | None, form: Format, *, quiet: bool) -> None:

@@ -172,6 +172,7 @@ def slice(  # noqa: A001 # the command's name
     draws: Annotated[
         int, typer.Option(min=0, help="Of boxes: bootstrap draws for intervals; 0: none.")
     ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     top: Top = None,
     form: FormatOption = Format.table,
     quiet: Quiet = False,
@@ -197,6 +198,7 @@ def slice(  # noqa: A001 # the command's name
             most=most,
             level=level,
             draws=draws,
+            seed=seed,
             progress=bars,
         )
     if form is not Format.table:

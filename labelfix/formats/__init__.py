@@ -34,6 +34,9 @@ TAKEN = {
 }
 """Options that not every format can use, and those that can."""
 
+TYPED = {"group": "groups", "class_names": "class-names", "voc_pixels": "voc-pixels"}
+"""What they are called on the command line, where that is another name."""
+
 FILES, FOLDERS = ("coco",), ("voc", "imagefolder")
 """Formats that are one file, and that are a folder; tables say themselves what they are, and YOLO
 may be either."""
@@ -178,7 +181,7 @@ def unused(name: str) -> dict[str, Any]:
 def _check(options: ReadOptions, name: str) -> None:
     problems = [
         Problem(
-            f"option {option}",
+            f"option {option} (--{TYPED.get(option, option)})",
             f"{getattr(options, option)!r} for a dataset of format {name}",
             f"one of format {' or '.join(TAKEN[option])}",
             "leave it away",

@@ -424,7 +424,8 @@ def _item_ids(ids: Any, n: int) -> pl.Series:
 def _table(path: Path, key: str | None) -> TableFile | None:
     """Open a table whose rows are all of one length; None for an array."""
     if not path.is_file():
-        raise InputError(Problem(str(path), "no such file", "labels or probabilities"))
+        found = "a folder" if path.is_dir() else "no such file"
+        raise InputError(Problem(str(path), found, "a file of labels or probabilities"))
     if is_table(path):
         file = open_table(path)
         if file.bad:

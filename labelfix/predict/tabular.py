@@ -278,6 +278,7 @@ class Head:
         if isinstance(self.classifier, str) and self.classifier in CLASSIFIERS:
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", "Only one sample available")  # lda; it has no spread
+            warnings.filterwarnings("ignore", "The number of unique classes is greater")
 
     def _columns(
         self, classifier: Any, found: NDArray[Any], present: NDArray[np.int64], n_classes: int

@@ -91,8 +91,8 @@ def judge(
     said = pred_probs.argmax(axis=1)
     agreement = float((said == dataset.labels).mean())
     ready_made = bool(options.pred_probs)
-    known = ready_made and _warn_of_order(dataset, said)
-    if not known and (ready_made or options.model != "auto"):  # which says so itself
+    turned = [_warn_of_order(dataset, one) for one in predictions] if ready_made else []
+    if not any(turned) and (ready_made or options.model != "auto"):  # which says so itself
         _warn_of_chance(dataset, said, ready_made=ready_made)
     return Outcome(
         issues=found.issues,
@@ -106,11 +106,12 @@ def judge(
     )
 
 
-def _warn_of_order(dataset: Dataset, said: NDArray[np.int64]) -> bool:
+def _warn_of_order(dataset: Dataset, predictions: Predictions) -> bool:
     """Say so where columns seem to stand for other classes than they are taken for."""
     from labelfix.evaluate.compare import in_another_order
 
     names = dataset.class_names
+    said = predictions.pred_probs.argmax(axis=1)
     told = in_another_order(said, dataset.labels, len(names))
     if told is None:
         return False
@@ -119,9 +120,9 @@ def _warn_of_order(dataset: Dataset, said: NDArray[np.int64]) -> bool:
         f"{names[row]!r} is for the most part labelled {names[told.label[row]]!r}" for row in odd
     )
     warn_caller(
-        f"the probabilities agree with {told.as_is:.0%} of the labels, and would with "
-        f"{told.renamed:.0%} if their columns stood for other classes: what they call {seen}; say "
-        "what the columns stand for with --class-names, or name them in a table"
+        f"the probabilities ({predictions.model}) agree with {told.as_is:.0%} of the labels, and "
+        f"would with {told.renamed:.0%} if their columns stood for other classes: what they call "
+        f"{seen}; say what the columns stand for with --class-names, or name them in a table"
     )
     return True
 

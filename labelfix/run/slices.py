@@ -52,6 +52,7 @@ def slice_errors(
     most: int = MOST,
     level: float = 0.95,
     draws: int = DRAWS,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Say for each value of each fact how good predictions are, or how wrong labels.
@@ -74,7 +75,7 @@ def slice_errors(
         As in `labelfix.metadata.gather`.
     by, bins, most, level
         As in `labelfix.evaluate.slices.slice_rates`.
-    draws
+    draws, seed
         Of the intervals of average precision.
     progress
         Called as `progress(what, done, total)`.
@@ -122,7 +123,7 @@ def slice_errors(
         return slice_rates(facts, wrong, **cut)
     if dataset.has_boxes:
         boxes = read_box_predictions(predictions, dataset, class_map=class_map)
-        return slice_map(kept, boxes, draws=draws, progress=progress, **cut)
+        return slice_map(kept, boxes, draws=draws, seed=seed, progress=progress, **cut)
     wrong = _wrong_answers(dataset, kept, str(predictions), reading.id)
     return slice_rates(kept.facts, wrong, measure="accuracy", **cut)
 

@@ -347,6 +347,9 @@ def _object_problems(labels: NDArray[Any]) -> list[Problem]:
     """Name the rows of an array of objects that hold no class name."""
     is_name = np.fromiter((isinstance(label, str) for label in labels), bool, len(labels))
     others = np.flatnonzero(~is_name)
+    if len(others) == len(labels):  # class numbers, of which some are missing
+        numbers = [isinstance(label, (int, np.integer)) for label in labels]
+        others = np.flatnonzero(~np.array(numbers)) if not all(numbers) else others
     gone = np.fromiter((_is_missing(label) for label in labels[others]), bool, len(others))
     expected = "integers from 0 to K - 1, or class names"
     kinds = {"missing labels": others[gone], "objects that are no class names": others[~gone]}
