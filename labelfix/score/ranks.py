@@ -342,8 +342,8 @@ class _Leaders:
             len(labels), row_bytes=max(4 * (blocks.threads or 1), int(24 * share))
         )
         self.least: NDArray[Any] | None = None
-        self.room = min(HELD, pred_probs.nbytes // 19 - 2 * len(labels))  # beside flags of items
-        self.held: dict[int, tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]] = {}
+        self.room = min(HELD, pred_probs.nbytes // 16 - 2 * len(labels))  # beside flags of items
+        self.held: dict[int, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = {}
         if suspects is not None and not self.sparse:
             self._raise_floors(self._towards_likeliest)
             self.floors = np.nextafter(self.floors, dtype.type(-np.inf))  # they come once more
@@ -414,7 +414,8 @@ class _Leaders:
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
         """Rows, slots and values of the margins of a span that reach their pair's floor."""
         if start in self.held:
-            return self.held.pop(start)
+            near, slots, values = self.held.pop(start)
+            return start + near.astype(np.intp), slots.astype(np.intp), values
         if self.least is None:
             rows, given = self._looked_at(start, stop)
         else:
@@ -428,10 +429,12 @@ class _Leaders:
             for first in range(0, len(rows) or 1, self.at_once)
         ]
         rows, slots, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        size = rows.nbytes + slots.nbytes + values.nbytes
+        near = (rows - start).astype(np.min_scalar_type(stop - start))
+        kept = near, slots.astype(np.min_scalar_type(len(self.pairs))), values
+        size = sum(array.nbytes for array in kept)
         if size <= self.room:  # need not be computed again
             self.room -= size
-            self.held[start] = rows, slots, values
+            self.held[start] = kept
         return rows, slots, values
 
     def _many(
@@ -460,7 +463,7 @@ class _Leaders:
     def _raise_floors(self, stream: Stream) -> NDArray[Any]:
         """Let margins go by, raise floors to the last leading ones, and give these packed."""
         wanted = int(self.wanted.sum())
-        room = wanted + wanted // 8 + ROOM // 2
+        room = wanted + wanted // 2 + ROOM // 2
         pool = np.empty(room, dtype=_pack_dtype(self.floors.dtype))
         filled = 0
 
