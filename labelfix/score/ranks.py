@@ -342,7 +342,7 @@ class _Leaders:
             len(labels), row_bytes=max(4 * (blocks.threads or 1), int(24 * share))
         )
         self.least: NDArray[Any] | None = None
-        self.room = min(HELD, pred_probs.nbytes // 16 - 2 * len(labels))  # beside flags of items
+        self.room = min(HELD, pred_probs.nbytes // 18 - 2 * len(labels))  # beside flags of items
         self.held: dict[int, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = {}
         if suspects is not None and not self.sparse:
             self._raise_floors(self._towards_likeliest)
@@ -463,7 +463,7 @@ class _Leaders:
     def _raise_floors(self, stream: Stream) -> NDArray[Any]:
         """Let margins go by, raise floors to the last leading ones, and give these packed."""
         wanted = int(self.wanted.sum())
-        room = wanted + wanted // 2 + ROOM // 2
+        room = wanted + wanted // 4 + ROOM // 2
         pool = np.empty(room, dtype=_pack_dtype(self.floors.dtype))
         filled = 0
 
