@@ -413,7 +413,7 @@ A row is left out where its evidence is missing. labelfix uses all that there is
 {tables["summary"]}
 
 How far labelfix is ahead of the other that is best on the case, which nobody could have known; in
-brackets of the paired draws. An interval with zero in it is a tie.
+brackets of the paired draws. An interval with zero in it does not tell who is ahead.
 
 {tables["leads"]}
 

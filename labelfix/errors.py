@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from types import FrameType
 
 __all__ = [
     "MOST_LINES",
@@ -133,9 +134,13 @@ def warn_caller(text: str) -> None:
     LabelfixWarning few items
     """
     level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "labelfix":
+    while frame is not None and _package(frame) in {"labelfix", "contextlib"}:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, LabelfixWarning, stacklevel=level)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def require_extra(module: str, extra: str, purpose: str) -> Any:  # a module has no narrower type

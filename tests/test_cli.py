@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -13,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -23,7 +25,9 @@ from PIL import Image
 
 from labelfix._version import __version__
 from labelfix.cli import main, names
+from labelfix.cli.base import telling
 from labelfix.cli.output import Format
+from labelfix.errors import warn_caller
 from labelfix.run import open_run
 from labelfix.schema import BOX_KINDS, CLASS_ISSUES, ClassKind
 
@@ -496,3 +500,21 @@ def test_an_id_taken_for_the_label_is_refused(
     told = capsys.readouterr().err
     assert "found a label of its own for each item" in told
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("end", [None, OSError, KeyboardInterrupt, ValueError])
+def test_warnings_are_said_once_however_it_ends(
+    end: type[BaseException] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(OSError, KeyboardInterrupt, ValueError), telling():
+        warn_caller("few items")
+        warn_caller("few items")
+        if end is not None:
+            raise end
+    assert capsys.readouterr().err == "Warning: few items\n"
+
+
+def test_warnings_of_others_come_out_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(RuntimeWarning, match="theirs"), telling():
+        warnings.warn("theirs", RuntimeWarning, stacklevel=1)
+    assert capsys.readouterr().err == ""

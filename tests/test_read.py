@@ -856,7 +856,7 @@ def test_pickles_are_never_loaded(tmp_path: Path, name: str) -> None:
 
 def test_text_is_not_taken_for_a_pickle(tmp_path: Path) -> None:
     (tmp_path / "y.npy").write_text("cat\ndog\n")
-    with pytest.raises(InputError, match="a file that is no array"):
+    with pytest.raises(InputError, match="found neither; expected an array"):
         read_labels(tmp_path / "y.npy")
 
 

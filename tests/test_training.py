@@ -368,7 +368,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     for name in sorted(set(whole) - {"about"}):
         np.savez(tmp_path / "short.npz", **{**whole, name: whole[name][..., :1]})
         if whole[name].shape != whole[name][..., :1].shape:
-            with pytest.raises(RunError, match=rf"not of {N} items: {name}"):
+            with pytest.raises(RunError, match=rf"not of {N} items and {K} classes: {name}"):
                 Tracker.load(tmp_path / "short.npz")
     rng = np.random.default_rng(0)
     for _ in range(200):

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
-import warnings
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 # typer reads annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labelfix.cli.base import Quiet  # noqa: TC001 # typer reads annotations
+from labelfix.cli.base import Quiet, telling
 from labelfix.cli.output import print_lines
-from labelfix.cli.progress import Bars
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem
 from labelfix.text import count, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from labelfix.apply import Applied, Choices, Undone
 
 __all__ = ["apply", "export", "import_answers"]
@@ -175,7 +170,7 @@ def apply(
         "skip_conflicts": skip_conflicts,
         "prefer": prefer or (),
     }
-    with _warnings_as_lines(quiet=quiet), Bars(quiet=quiet) as bars:
+    with telling(quiet=quiet) as bars:
         if dry_run:
             for line in preview_run(opened, **common):
                 _print_as_it_is(line)
@@ -184,17 +179,6 @@ def apply(
     if not quiet:
         print_lines(*(f"Skipped: {problem}" for problem in applied.conflicts), to=sys.stderr)
         print_lines(*_about(applied, choices))
-
-
-@contextlib.contextmanager
-def _warnings_as_lines(*, quiet: bool) -> Iterator[None]:
-    """Print labelfix's warnings of the block at its end."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", LabelfixWarning)
-        yield
-    if not quiet:
-        texts = dict.fromkeys(str(one.message) for one in caught)
-        print_lines(*(f"Warning: {text}" for text in texts), to=sys.stderr)
 
 
 def _print_as_it_is(line: str) -> None:

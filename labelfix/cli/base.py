@@ -23,7 +23,7 @@ from labelfix.cli.words import about_run, where_next
 from labelfix.errors import LabelfixError, LabelfixWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from labelfix.run import Run
 
@@ -56,6 +56,7 @@ __all__ = [
     "telling",
     "text_of",
     "to_read",
+    "warn_again",
 ]
 
 P = ParamSpec("P")
@@ -274,48 +275,46 @@ Top = Annotated[
 
 @contextlib.contextmanager
 def at_work(out: Path, *, quiet: bool) -> Iterator[Bars]:
-    """Draw bars, and say others' warnings; the record of the result has labelfix's own, if any."""
-    with _kept_warnings() as told:
-        try:
-            with Bars(quiet=quiet) as bars:
-                yield bars
-        except LabelfixError:  # there is no record, and they may say why
-            _say(told, quiet=quiet)
-            raise
-        except KeyboardInterrupt:
-            from labelfix.run import is_unfinished
-            from labelfix.run.gain import STORE
+    """As `telling`; whoever interrupts is told that what is done stays."""
+    try:
+        with telling(quiet=quiet) as bars:
+            yield bars
+    except KeyboardInterrupt:
+        from labelfix.run import is_unfinished
+        from labelfix.run.gain import STORE
 
-            if is_unfinished(out) or (out / STORE).is_dir():
-                text = f"{out} keeps what is done; the same command goes on there."
-                print_lines(text, to=sys.stderr)
-            raise
-    _say([one for one in told if not issubclass(one.category, LabelfixWarning)], quiet=quiet)
+        if is_unfinished(out) or (out / STORE).is_dir():
+            print_lines(f"{out} keeps what is done; the same command goes on there.", to=sys.stderr)
+        raise
 
 
 @contextlib.contextmanager
-def telling(*, quiet: bool) -> Iterator[Bars]:
-    """Draw bars, and say labelfix's warnings when they are gone."""
-    with _kept_warnings() as told:
+def telling(*, quiet: bool = False) -> Iterator[Bars]:
+    """Draw bars, and say labelfix's warnings when they are gone, each once, come what may."""
+    told: dict[str, None] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", LabelfixWarning)
+        others = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if issubclass(category, LabelfixWarning):
+                told[str(message)] = None
+            else:
+                others(message, category, *rest, **more)
+
+        warnings.showwarning = show
         try:
             with Bars(quiet=quiet) as bars:
                 yield bars
         finally:
-            _say(told, quiet=quiet)
+            if not quiet:
+                print_lines(*(f"Warning: {text}" for text in told), to=sys.stderr)
 
 
-@contextlib.contextmanager
-def _kept_warnings() -> Iterator[list[warnings.WarningMessage]]:
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", LabelfixWarning)
-        yield told
-
-
-def _say(told: list[warnings.WarningMessage], *, quiet: bool) -> None:
-    """Print each warning once."""
-    if not quiet:
-        texts = dict.fromkeys(str(one.message) for one in told)
-        print_lines(*(f"Warning: {text}" for text in texts), to=sys.stderr)
+def warn_again(texts: Iterable[str]) -> None:
+    """Say what the record of a result has to say, if it was not said on the way."""
+    for text in texts:
+        warnings.warn(text, LabelfixWarning, stacklevel=2)
 
 
 def print_found(run: Run, top: int | None, form: Format, *, quiet: bool) -> None:

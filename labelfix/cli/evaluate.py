@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -19,6 +18,7 @@ from labelfix.cli.base import (
     reading_options,
     text_of,
     to_read,
+    warn_again,
 )
 from labelfix.cli.output import Format, print_lines, print_rows
 from labelfix.errors import InputError, Problem
@@ -220,8 +220,7 @@ def evaluate(
         raise InputError(Problem("--timed", "alone", expected))
     with at_work(out, quiet=quiet) as bars:
         gain = measure(options, out, command=context.obj, progress=bars)
-    if not quiet:
-        print_lines(*(f"Warning: {text}" for text in gain.warnings), to=sys.stderr)
+        warn_again(gain.warnings)
     if form is not Format.table:
         print_rows(gain.effects, form)
     elif not quiet:
@@ -259,9 +258,8 @@ def _evaluate_sizes(
     )
     with at_work(out, quiet=quiet) as bars:
         found = evaluate_sizes(wanted, out, command=command, progress=bars)
+        warn_again(found.warnings)
     marks = found.marks()
-    if not quiet:
-        print_lines(*(f"Warning: {text}" for text in found.warnings), to=sys.stderr)
     if form is not Format.table:
         print_rows(marks, form)
     elif not quiet:
@@ -289,6 +287,7 @@ def stages(
     with at_work(out, quiet=quiet) as bars:
         shares = [one / 100 for one in _numbers(at, "--at", float)]
         found = measure(options, shares, out, command=context.obj, progress=bars)
+        warn_again(found.warnings)
     _print(found, form, out / "stages.md", quiet=quiet)
 
 
@@ -326,12 +325,11 @@ def simulate(
             command=context.obj,
             progress=bars,
         )
+        warn_again(found.warnings)
     _print(found, form, out / "simulation.md", quiet=quiet)
 
 
 def _print(found: Stages, form: Format, page: Path, *, quiet: bool) -> None:
-    if not quiet:
-        print_lines(*(f"Warning: {text}" for text in found.warnings), to=sys.stderr)
     if form is not Format.table:
         print_rows(found.curve, form)
     elif not quiet:

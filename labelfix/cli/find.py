@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path  # noqa: TC003 # typer reads annotations
 from typing import Annotated, Any
 
@@ -210,8 +209,6 @@ def find(
     )
     with at_work(out, quiet=quiet) as bars:
         done = find_errors(options, out, overwrite=overwrite, command=context.obj, progress=bars)
-    if not quiet:
-        print_lines(*(f"Warning: {text}" for text in done.info.warnings), to=sys.stderr)
     print_found(done, top, form, quiet=quiet)
     if fail_above is not None and done.info.findings.flagged > fail_above:
         raise typer.Exit(FINDINGS)

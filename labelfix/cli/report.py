@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from labelfix.cli.base import Quiet  # noqa: TC001 # typer reads annotations
+from labelfix.cli.base import Quiet, telling
 from labelfix.cli.output import print_lines
-from labelfix.cli.review import RunArgument, warnings_told
+from labelfix.cli.review import RunArgument  # noqa: TC001 # typer reads annotations
 
 __all__ = ["report"]
 
@@ -70,7 +70,7 @@ def report(
         prefer=tuple(prefer or ()),
         cards=cards,
     )
-    with warnings_told():
+    with telling(quiet=quiet):
         page = make_report(run, out, options)
     if not quiet:
         print_lines(f"The report: {page}", f"To paste: {page.with_name(MARKDOWN)}")

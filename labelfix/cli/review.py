@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labelfix.atomic import replacing
-from labelfix.cli.base import FormatOption, Quiet  # noqa: TC001 # typer reads annotations
+from labelfix.cli.base import FormatOption, Quiet, telling
 from labelfix.cli.output import Format, print_lines, print_rows
-from labelfix.errors import InputError, LabelfixWarning, Problem
+from labelfix.errors import InputError, Problem
 from labelfix.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from labelfix.decisions import Decision, DecisionLog, Replay
     from labelfix.review.status import Agreement, Status
 
-__all__ = ["RunArgument", "blame", "log", "redo", "status", "undo", "warnings_told"]
+__all__ = ["RunArgument", "blame", "log", "redo", "status", "undo"]
 
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Directory that `labelfix find` wrote.")
@@ -109,7 +105,7 @@ def undo(
 ) -> None:
     """Undo your latest decisions. What was decided in one go is undone in one go."""
     opened, who = _open(run), reviewer or getpass.getuser()
-    with warnings_told():
+    with telling(quiet=quiet):
         steps = opened.undo(who, number, of=of)
     _say(opened, steps, "undo", of or who, quiet=quiet)
 
@@ -124,7 +120,7 @@ def redo(
 ) -> None:
     """Take back your latest undos, until you decide something new."""
     opened, who = _open(run), reviewer or getpass.getuser()
-    with warnings_told():
+    with telling(quiet=quiet):
         steps = opened.redo(who, number, of=of)
     _say(opened, steps, "redo", of or who, quiet=quiet)
 
@@ -152,7 +148,7 @@ def status(
 
     if form is Format.csv:
         raise InputError(Problem("--format", "csv", "table, json or jsonl", "status is no list"))
-    with warnings_told():
+    with telling():
         queue = open_queue(open_run(run))
     found = sum_up(queue)
     if clean_labels is not None:
@@ -174,7 +170,7 @@ def _read(run: Path) -> Replay:
     from labelfix.run import open_run
 
     opened = open_run(run)
-    with warnings_told():
+    with telling():
         return read_log(opened.path / "decisions.jsonl", opened.info.dataset.fingerprint)
 
 
@@ -184,15 +180,6 @@ def _open(run: Path) -> DecisionLog:
 
     opened = open_run(run)
     return DecisionLog(opened.path / "decisions.jsonl", opened.info.dataset.fingerprint)
-
-
-@contextlib.contextmanager
-def warnings_told() -> Iterator[None]:
-    """Print labelfix's warnings to standard error, as people are told things."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", LabelfixWarning)
-        yield
-    print_lines(*(f"Warning: {one.message}" for one in caught), to=sys.stderr)
 
 
 def _say(

@@ -34,9 +34,6 @@ TAKEN = {
 }
 """Options that not every format can use, and those that can."""
 
-TYPED = {"group": "groups", "class_names": "class-names", "voc_pixels": "voc-pixels"}
-"""What they are called on the command line, where that is another name."""
-
 FILES, FOLDERS = ("coco",), ("voc", "imagefolder")
 """Formats that are one file, and that are a folder; tables say themselves what they are, and YOLO
 may be either."""
@@ -159,7 +156,7 @@ def read(
         max_pixels=max_pixels,
     )
     name = format_of(path, format)
-    _check(options, name)
+    _refuse_unused(options, name)
     return _module(name).read(path, options)
 
 
@@ -178,10 +175,10 @@ def unused(name: str) -> dict[str, Any]:
     }
 
 
-def _check(options: ReadOptions, name: str) -> None:
+def _refuse_unused(options: ReadOptions, name: str) -> None:
     problems = [
         Problem(
-            f"option {option} (--{TYPED.get(option, option)})",
+            f"option {option} (--{'groups' if option == 'group' else option.replace('_', '-')})",
             f"{getattr(options, option)!r} for a dataset of format {name}",
             f"one of format {' or '.join(TAKEN[option])}",
             "leave it away",

@@ -445,11 +445,11 @@ def _split_ids(
     if key is not None and key not in columns:
         raise InputError(Problem(str(file.path), f"no column {key!r}", ", ".join(columns)))
     if known is None:
-        likely, found = [], next((name for name in ID_NAMES if name in columns), None)
+        likely: list[str] = []
+        name = key or next((name for name in ID_NAMES if name in columns), None)
     else:
         likely = [*_named_like_ids(file.table, known), *_texts(file.table, known)]
-        found = _column_of_ids(file.table, likely, known)
-    name = key or found
+        name = key or _column_of_ids(file.table, likely, known)
     if name is None:
         return None, file.table
     ids = file.table[name].cast(pl.String)
@@ -523,7 +523,10 @@ def _load_array(path: Path, name: str, *, mmap: bool) -> NDArray[Any]:
     except InputError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(_unreadable(path, start, error)) from error
+        if start and start not in (b"\x93N", b"PK") and start[:1] != b"\x80":
+            expected = "an array (.npy, .npz) or a table (.csv, .tsv, .parquet, .arrow)"
+            raise InputError(Problem(str(path), "neither", expected)) from error
+        raise InputError(_unreadable(path, error)) from error
     return loaded
 
 
@@ -535,11 +538,9 @@ def _from_archive(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> 
     raise InputError(Problem(str(path), found, f"one array, or one called {name!r}"))
 
 
-def _unreadable(path: Path, start: bytes, error: Exception) -> Problem:
+def _unreadable(path: Path, error: Exception) -> Problem:
     """Tell pickles, which NumPy reports in several ways, from files that are no arrays at all."""
     expected = "a plain NumPy array (.npy, .npz) or a table (.csv, .tsv, .parquet, .arrow)"
-    if "contains pickled" in str(error) and not start.startswith(b"\x80"):
-        return Problem(str(path), "a file that is no array", expected)  # NumPy calls all else so
     if any(word in str(error).lower() for word in ("pickle", "object")):
         fix = "save it as an array of numbers, or of text: array.astype(str)"
         return Problem(str(path), "pickled objects, which are never loaded", expected, fix)

@@ -362,7 +362,7 @@ def _images(file: TableFile, column: str, bad: _BadRows, options: ReadOptions) -
             bad.add(row, f"an image outside of {base}: {text}", "one inside", fix)
     rows = [row for row, path in enumerate(paths) if path is not None]
     files = [root / str(paths[row]) for row in rows]
-    if files and not any(path.exists() for path in files):
+    if len(files) > 1 and not bad.problems and not any(map(os.path.exists, files)):
         found = f"{len(files):,} paths where no file is, such as {files[0]}"
         fix = "say which folder the paths start from (images=, --images)"
         raise InputError(Problem(f"{file.path}, column {column!r}", found, "images", fix))

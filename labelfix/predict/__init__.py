@@ -270,8 +270,9 @@ def _check_one_label_each(dataset: Dataset) -> None:
     if not dataset.annotations["item_id"].equals(dataset.items["item_id"]):
         found = f"{dataset.annotations.height} annotations for {len(dataset)} items"
         raise InputError(Problem("dataset", found, "one class label for each item, in item order"))
-    if dataset.annotations["label"].is_unique().all():
-        found, fix = "a label of its own for each item", "if it is an id, name another column"
+    if len(dataset) > 1 and dataset.annotations["label"].is_unique().all():
+        fix = "if it is an id, name another column" if dataset.format == "table" else ""
+        found = "a label of its own for each item"
         raise InputError(Problem("dataset", found, "classes of several items", fix))
 
 

@@ -12,7 +12,6 @@ from labelfix.run.record import Findings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     import polars as pl
     from numpy.typing import NDArray
 
@@ -28,9 +27,6 @@ OF_BOXES = ("predictions", "class_map", "kinds", "train")
 OF_IMAGES = ("finetune", "torchvision")
 """What stands before a colon in the names of models that look at images alone."""
 
-LEAST_KAPPA = 0.1
-"""Cohen's kappa, agreement beyond chance, below which predictions are said to know little."""
-
 
 def check_choices(dataset: Dataset, options: FindOptions) -> None:
     """Try how to score on three labels: a wrong name should not come up after hours of training.
@@ -38,7 +34,7 @@ def check_choices(dataset: Dataset, options: FindOptions) -> None:
     Nor should a file that is not there, or not what it is taken for.
     """
     problems = list(beside(options, OF_BOXES, "class labels, and it is for boxes"))
-    if dataset.image_paths is None and not options.pred_probs:
+    if dataset.image_paths is None and not options.pred_probs and options.duplicates is not None:
         problems += beside(options, ["duplicates"], "items without images, and it compares images")
     if problems:
         raise InputError(problems)
@@ -90,10 +86,7 @@ def judge(
     pred_probs = _mean(predictions)
     said = pred_probs.argmax(axis=1)
     agreement = float((said == dataset.labels).mean())
-    ready_made = bool(options.pred_probs)
-    turned = [_warn_of_order(dataset, one) for one in predictions] if ready_made else []
-    if not any(turned) and (ready_made or options.model != "auto"):  # which says so itself
-        _warn_of_chance(dataset, said, ready_made=ready_made)
+    _doubt(dataset, predictions, options)
     return Outcome(
         issues=found.issues,
         folds=_folds(dataset, predictions),
@@ -106,44 +99,53 @@ def judge(
     )
 
 
-def _warn_of_order(dataset: Dataset, predictions: Predictions) -> bool:
+def _doubt(dataset: Dataset, predictions: list[Predictions], options: FindOptions) -> None:
+    """Warn of predictions that may be those of other rows or columns, or of a model of no use.
+
+    `auto` warns of such a model itself.
+    """
+    if options.pred_probs:
+        for one in predictions:
+            said = _in_another_order(dataset, one) or _by_chance(dataset, one)
+            if said:
+                warn_caller(f"{one.details.get('file', one.model)}: {said}")
+    elif options.model != "auto" and (said := _by_chance(dataset, predictions[0])):
+        warn_caller(f"{options.model}: {said}")
+
+
+def _in_another_order(dataset: Dataset, predictions: Predictions) -> str | None:
     """Say so where columns seem to stand for other classes than they are taken for."""
     from labelfix.evaluate.compare import in_another_order
 
     names = dataset.class_names
-    said = predictions.pred_probs.argmax(axis=1)
-    told = in_another_order(said, dataset.labels, len(names))
+    answers = predictions.pred_probs.argmax(axis=1)
+    told = in_another_order(answers, dataset.labels, len(names))
     if told is None:
-        return False
+        return None
     odd = [row for row, label in enumerate(told.label) if row != label][:3]
     seen = ", ".join(
         f"{names[row]!r} is for the most part labelled {names[told.label[row]]!r}" for row in odd
     )
-    warn_caller(
-        f"the probabilities ({predictions.model}) agree with {told.as_is:.0%} of the labels, and "
-        f"would with {told.renamed:.0%} if their columns stood for other classes: what they call "
-        f"{seen}; say what the columns stand for with --class-names, or name them in a table"
+    return (
+        f"the probabilities agree with {told.as_is:.0%} of the labels, and would with "
+        f"{told.renamed:.0%} if their columns stood for other classes: what they call {seen}; say "
+        "what the columns stand for with --class-names, or name them in a table"
     )
-    return True
 
 
-def _warn_of_chance(dataset: Dataset, said: NDArray[np.int64], *, ready_made: bool) -> None:
-    """Say so where predictions know hardly more of the labels than their frequencies."""
-    import numpy as np
+def _by_chance(dataset: Dataset, predictions: Predictions) -> str | None:
+    """Say so where predictions know of the labels no more than how frequent classes are."""
+    from labelfix.score.chance import knowledge_of
 
-    labels, classes, n = dataset.labels, len(dataset.class_names), len(said)
-    given, answered = (np.bincount(x, minlength=classes) / n for x in (labels, said))
-    agreement, chance = float((said == labels).mean()), float(given @ answered)
-    if n < 10 * classes or agreement - chance >= LEAST_KAPPA * (1 - chance):
-        return
-    warn_caller(
-        f"the predictions agree with {agreement:.0%} of the labels, and by chance it would be "
-        f"{chance:.0%}, so that their ranking may say little: "
-        + (
-            "look whether their rows are in the order of the labels, or join both on ids"
-            if ready_made
-            else "look whether the labels are those of these items, or try another --model"
-        )
+    if len(dataset) < 10 * len(dataset.class_names):
+        return None
+    known = knowledge_of(dataset.labels, predictions.pred_probs)
+    if known.is_more:
+        return None
+    return (
+        f"given labels get a probability of {known.given:.3g} in the mean, and by chance it would "
+        f"be {known.chance:.3g}, so the ranking says little: look whether predictions and labels "
+        "are of the same items, in the same order"
     )
 
 

@@ -205,7 +205,7 @@ class Counts:
         shapes |= {"probs": (n, n_classes), "course": (len(found["epochs"]), n)}
         wrong = [name for name, values in found.items() if values.shape != shapes[name]]
         if wrong:
-            raise ValueError(f"not of {n} items: {', '.join(wrong)}")
+            raise ValueError(f"not of {n} items and {n_classes} classes: {', '.join(wrong)}")
         lists: dict[str, Any] = {
             name: list(found[name]) for name in ("epochs", "course") if name in found
         }
