@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,11 +25,11 @@ def test_it_is_what_dealing_out_every_label_to_every_item_gives(
     probs[np.arange(n), labels] += lean
     probs /= probs.sum(axis=1, keepdims=True)
     dealt = probs[:, labels]  # item down, whose label across
-    own = dealt.diagonal() - dealt.mean(axis=1) - dealt.mean(axis=0) + dealt.mean()
+    left = dealt - dealt.mean(axis=1, keepdims=True) - dealt.mean(axis=0) + dealt.mean()
     found = knowledge_of(labels, probs)
     assert found.given == pytest.approx(dealt.diagonal().mean())
     assert found.chance == pytest.approx(dealt.mean())
-    lead = own.mean() - max(2 * own.std() / np.sqrt(n), 1e-6)
+    lead = left.diagonal().mean() - max(2 * np.sqrt((left**2).sum() / (n - 1)) / n, 1e-6)
     if abs(lead) > 1e-12:
         assert found.is_more == (lead > 0)
 
@@ -42,6 +44,22 @@ def test_rows_in_another_order_are_told_from_weak_models_and_rare_classes() -> N
     assert knowledge_of(labels, probs).is_more
     turned = [knowledge_of(labels, rng.permutation(probs)).is_more for _ in range(100)]
     assert np.mean(turned) < 0.1
+
+
+def test_the_spread_is_that_over_all_ways_to_deal_the_labels_out() -> None:
+    rng = np.random.default_rng(0)
+    labels, probs = rng.integers(0, 3, 6), rng.dirichlet(np.ones(3), 6)
+    ways = [probs[np.arange(6), labels[[*way]]].mean() for way in permutations(range(6))]
+    dealt = probs[:, labels]
+    left = dealt - dealt.mean(axis=1, keepdims=True) - dealt.mean(axis=0) + dealt.mean()
+    assert np.mean(ways) == pytest.approx(dealt.mean())
+    assert np.std(ways) == pytest.approx(np.sqrt((left**2).sum() / 5) / 6)
+
+
+@pytest.mark.parametrize("rare", [1, 3, 10])
+def test_a_few_rare_items_that_are_all_known_are_no_chance(rare: int) -> None:
+    labels = np.repeat([0, 1], [1000 - rare, rare])
+    assert knowledge_of(labels, np.eye(2)[labels] * 0.98 + 0.01).is_more
 
 
 def test_predictions_that_are_all_alike_know_nothing() -> None:

@@ -515,6 +515,24 @@ def test_warnings_are_said_once_however_it_ends(
 
 
 def test_warnings_of_others_come_out_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.warns(RuntimeWarning, match="theirs"), telling():
+    def warn() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("theirs", RuntimeWarning, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as told, telling():
+        warn()
+        warn()
+    assert [str(one.message) for one in told] == ["theirs"]
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_but_errors_is_said_if_quiet_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with warnings.catch_warnings(record=True) as told, telling(quiet=True):
+        warnings.simplefilter("always")
         warnings.warn("theirs", RuntimeWarning, stacklevel=1)
+        warn_caller("few items")
+    assert told == []
     assert capsys.readouterr().err == ""

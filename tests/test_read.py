@@ -718,6 +718,12 @@ def test_paths_that_all_start_elsewhere_are_one_problem(tmp_path: Path, paint: P
     (message,) = problems_of(path)
     assert "2 paths where no file is, such as" in message
     assert "images=, --images" in message
+    path = image_table(tmp_path, paint, ["from/here/a.png", "", "from/here/b.png"])
+    first, second = problems_of(path)
+    assert "2 paths where no file is, such as" in first
+    assert "no image path" in second
+    (message,) = problems_of(path, skip_bad=True)
+    assert "2 paths where no file is, such as" in message
 
 
 def test_a_column_of_names_that_are_no_images_is_a_feature(tmp_path: Path) -> None:

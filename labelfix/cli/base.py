@@ -290,8 +290,12 @@ def at_work(out: Path, *, quiet: bool) -> Iterator[Bars]:
 
 @contextlib.contextmanager
 def telling(*, quiet: bool = False) -> Iterator[Bars]:
-    """Draw bars, and say labelfix's warnings when they are gone, each once, come what may."""
+    """Draw bars, and say labelfix's warnings when they are gone, each once, come what may.
+
+    Those of others come out at once, and as they are.
+    """
     told: dict[str, None] = {}
+    seen = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", LabelfixWarning)
         others = warnings.showwarning
@@ -299,7 +303,8 @@ def telling(*, quiet: bool = False) -> Iterator[Bars]:
         def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
             if issubclass(category, LabelfixWarning):
                 told[str(message)] = None
-            else:
+            elif not quiet and (what := (str(message), category, *rest[:2])) not in seen:
+                seen.add(what)
                 others(message, category, *rest, **more)
 
         warnings.showwarning = show

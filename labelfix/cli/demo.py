@@ -33,7 +33,7 @@ def demo(
 
     with at_work(out, quiet=quiet) as bars, warnings.catch_warnings():
         # that a model suggested the corrections: this reviewer goes by the truth
-        warnings.simplefilter("ignore", LabelfixWarning)
+        warnings.filterwarnings("ignore", ".* suggested the corrections", LabelfixWarning)
         done = run_demo(out, seed=seed, command=context.obj, progress=bars)
     if form is Format.table and not quiet:
         print_lines(*about_demo(done))

@@ -362,10 +362,11 @@ def _images(file: TableFile, column: str, bad: _BadRows, options: ReadOptions) -
             bad.add(row, f"an image outside of {base}: {text}", "one inside", fix)
     rows = [row for row, path in enumerate(paths) if path is not None]
     files = [root / str(paths[row]) for row in rows]
-    if len(files) > 1 and not bad.problems and not any(map(os.path.exists, files)):
+    if len(files) > 1 and not any(map(os.path.exists, files)):
         found = f"{len(files):,} paths where no file is, such as {files[0]}"
         fix = "say which folder the paths start from (images=, --images)"
-        raise InputError(Problem(f"{file.path}, column {column!r}", found, "images", fix))
+        summary = Problem(f"{file.path}, column {column!r}", found, "images", fix)
+        raise InputError([summary, *([] if options.skip_bad else bad.listed())])
     sizes, broken = probe(files, max_pixels=options.max_pixels, progress=options.progress)
     for position, problem in broken.items():
         row = rows[position]

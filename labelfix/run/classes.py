@@ -100,17 +100,18 @@ def judge(
 
 
 def _doubt(dataset: Dataset, predictions: list[Predictions], options: FindOptions) -> None:
-    """Warn of predictions that may be those of other rows or columns, or of a model of no use.
-
-    `auto` warns of such a model itself.
-    """
-    if options.pred_probs:
-        for one in predictions:
-            said = _in_another_order(dataset, one) or _by_chance(dataset, one)
-            if said:
-                warn_caller(f"{one.details.get('file', one.model)}: {said}")
-    elif options.model != "auto" and (said := _by_chance(dataset, predictions[0])):
-        warn_caller(f"{options.model}: {said}")
+    """Warn of predictions that may be those of other rows or columns, or of a model of no use."""
+    for one in predictions:
+        if options.pred_probs:
+            where, fix = one.details.get("file", one.model), "and in the same order"
+            said = _in_another_order(dataset, one) or _by_chance(dataset, one, fix)
+        elif options.model == "auto" and options.dynamics is None:
+            return  # it warned when it chose
+        else:
+            where, fix = one.model, "or try another --model"
+            said = _by_chance(dataset, one, fix)
+        if said:
+            warn_caller(f"{where}: {said}")
 
 
 def _in_another_order(dataset: Dataset, predictions: Predictions) -> str | None:
@@ -133,7 +134,7 @@ def _in_another_order(dataset: Dataset, predictions: Predictions) -> str | None:
     )
 
 
-def _by_chance(dataset: Dataset, predictions: Predictions) -> str | None:
+def _by_chance(dataset: Dataset, predictions: Predictions, fix: str) -> str | None:
     """Say so where predictions know of the labels no more than how frequent classes are."""
     from labelfix.score.chance import knowledge_of
 
@@ -145,7 +146,7 @@ def _by_chance(dataset: Dataset, predictions: Predictions) -> str | None:
     return (
         f"given labels get a probability of {known.given:.3g} in the mean, and by chance it would "
         f"be {known.chance:.3g}, so the ranking says little: look whether predictions and labels "
-        "are of the same items, in the same order"
+        f"are of the same items, {fix}"
     )
 
 

@@ -27,7 +27,8 @@ class Knowledge(NamedTuple):
     chance
         The same if each row were that of any item.
     is_more
-        Whether `given` is above `chance` by more than twice its standard error.
+        Whether `given` is above `chance` by more than twice the standard deviation over all ways
+        to deal the labels out.
     """
 
     given: float
@@ -54,14 +55,14 @@ def knowledge_of(labels: NDArray[np.integer], pred_probs: NDArray[Any]) -> Knowl
     """
     n, classes = pred_probs.shape
     shares = np.bincount(labels, minlength=classes) / n
-    means, excess, given = np.zeros(classes), np.empty(n), np.empty(n)
+    means, given, squares = np.zeros(classes), 0.0, 0.0
     for start, stop in Blocks().spans(n, 8 * classes):
-        rows = read_rows(pred_probs, start, stop)
-        means += rows.sum(axis=0, dtype=np.float64)
-        given[start:stop] = rows[np.arange(len(rows)), labels[start:stop]]
-        excess[start:stop] = given[start:stop] - rows @ shares
-    means /= n
+        rows = read_rows(pred_probs, start, stop).astype(np.float64)
+        means += rows.sum(axis=0)
+        given += float(rows[np.arange(len(rows)), labels[start:stop]].sum())
+        squares += float(((rows**2) @ shares - (rows @ shares) ** 2).sum())
+    means, given, squares = means / n, given / n, squares / n
     chance = float(means @ shares)
-    excess -= means[labels] - chance  # what is left has nothing of how frequent a class is
-    error = float(excess.std() / np.sqrt(n))
-    return Knowledge(float(given.mean()), chance, bool(excess.mean() > max(2 * error, ROUNDING)))
+    spread = squares - float(means**2 @ shares) + chance**2
+    error = np.sqrt(max(spread, 0) / max(n - 1, 1))
+    return Knowledge(given, chance, bool(given - chance > max(2 * error, ROUNDING)))
