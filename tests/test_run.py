@@ -197,12 +197,16 @@ def test_rows_in_another_order_are_warned_of(arrays: FindOptions, tmp_path: Path
         find(arrays, tmp_path / "run")
 
 
-def test_a_model_that_learned_nothing_is_warned_of(table: FindOptions, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["logistic", "auto"])
+def test_a_model_that_learned_nothing_is_warned_of_once(
+    model: str, table: FindOptions, tmp_path: Path
+) -> None:
     file = tmp_path / "table.csv"
     turns = pl.Series("label", ["low", "high"] * (N // 2))  # the columns go by halves
     pl.read_csv(file).with_columns(turns).write_csv(file)
-    with pytest.warns(LabelfixWarning, match="logistic: given labels get a probability of 0.4"):
-        find(table, tmp_path / "run")
+    with pytest.warns(LabelfixWarning, match="given labels get a prob|no model learns"):
+        found = find(msgspec.structs.replace(table, model=model), tmp_path / "run")
+    assert len(found.info.warnings) == 1
 
 
 def test_columns_of_a_weak_model_with_many_classes_are_not_doubted(

@@ -108,13 +108,14 @@ def choose(
         progress("choosing a model", len(models), len(models))
     best = min(trials, key=lambda trial: trial.log_loss)
     guess = _loss_of_guessing(trial_set.labels, trial_job)
-    if best.log_loss >= 0.95 * guess:
+    learned = best.log_loss < 0.95 * guess
+    if not learned:
         warn_caller(
             f"no model learns the labels from the data: the best, {best.model.name}, has a log "
             f"loss of {best.log_loss:.3f}, and the classes' shares alone {guess:.3f}; what it "
             "finds is little better than chance"
         )
-    details = _report(trials, best, models[len(trials) :], auto)
+    details = _report(trials, best, models[len(trials) :], auto) | {"learned": learned}
     if auto.candidates is None and dataset.image_paths is not None and not has_photo_backbone():
         details["why"] += "; with labelfix[vision] installed, networks would be tried too"
     if whole:

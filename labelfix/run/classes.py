@@ -105,11 +105,11 @@ def _doubt(dataset: Dataset, predictions: list[Predictions], options: FindOption
         if options.pred_probs:
             where, fix = one.details.get("file", one.model), "and in the same order"
             said = _in_another_order(dataset, one) or _by_chance(dataset, one, fix)
-        elif options.model == "auto" and options.dynamics is None:
-            return  # it warned when it chose
-        else:
+        elif one.details.get("auto", {}).get("learned", True):
             where, fix = one.model, "or try another --model"
             said = _by_chance(dataset, one, fix)
+        else:
+            return  # it said so when it chose the model
         if said:
             warn_caller(f"{where}: {said}")
 
