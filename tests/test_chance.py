@@ -46,14 +46,19 @@ def test_rows_in_another_order_are_told_from_weak_models_and_rare_classes() -> N
     assert np.mean(turned) < 0.1
 
 
-def test_the_spread_is_that_over_all_ways_to_deal_the_labels_out() -> None:
+def test_more_than_chance_is_told_from_all_ways_to_deal_the_labels_out() -> None:
     rng = np.random.default_rng(0)
-    labels, probs = rng.integers(0, 3, 6), rng.dirichlet(np.ones(3), 6)
-    ways = [probs[np.arange(6), labels[[*way]]].mean() for way in permutations(range(6))]
-    dealt = probs[:, labels]
-    left = dealt - dealt.mean(axis=1, keepdims=True) - dealt.mean(axis=0) + dealt.mean()
-    assert np.mean(ways) == pytest.approx(dealt.mean())
-    assert np.std(ways) == pytest.approx(np.sqrt((left**2).sum() / 5) / 6)
+    labels, drawn = rng.integers(0, 3, 6), rng.dirichlet(np.ones(3), 6)
+    more = set()
+    for lean in np.linspace(0, 2, 41):
+        probs = drawn + lean * np.eye(3)[labels]
+        probs /= probs.sum(axis=1, keepdims=True)
+        ways = [probs[np.arange(6), labels[[*way]]].mean() for way in permutations(range(6))]
+        found = knowledge_of(labels, probs)
+        assert found.chance == pytest.approx(np.mean(ways))
+        assert found.is_more == (found.given > np.mean(ways) + 2 * np.std(ways))
+        more.add(found.is_more)
+    assert more == {False, True}
 
 
 @pytest.mark.parametrize("rare", [1, 3, 10])

@@ -273,8 +273,8 @@ def test_voc_files_are_evaluated_as_they_are_meant(
         Image.new("L", (64, 48)).save(tmp_path / f"{name}.png")
     seen: list[Dataset] = []
 
-    def keeping(*arguments: Any) -> Dataset:
-        seen.append(read_as(*arguments))
+    def keeping(*arguments: Any, **options: Any) -> Dataset:
+        seen.append(read_as(*arguments, **options))
         return seen[-1]
 
     monkeypatch.setattr("labelfix.run.gain.read_as", keeping)

@@ -821,6 +821,10 @@ def test_the_command_takes_a_run_out_and_back(
     assert "added 0" not in capsys.readouterr().out
     assert cli.main(["import", run, file, "--reviewer", "ann"]) == 0
     assert "added 0 decisions" in capsys.readouterr().out
+    with (tmp_path / "run" / "decisions.jsonl").open("ab") as log:
+        log.write(b'{"torn')
+    assert cli.main(["import", run, file, "--reviewer", "bob"]) == 0
+    assert re.match(r"Warning: .* torn", capsys.readouterr().err)
     assert cli.main(["apply", run, "--to", str(tmp_path / "new"), "--quiet"]) == 0
     new = labelfix.read(tmp_path / "new" / "x.json").annotations
     assert new.filter(annotation_id="7")["label"].item() == "dog"

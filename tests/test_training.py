@@ -713,3 +713,7 @@ def test_dynamics_that_are_none_are_refused_before_a_model_is_trained(
     told(logits, labels, Tracker(dataset(labels))).save(tmp_path / "seen.npz")
     with pytest.raises(InputError, match="12 items that the tracker does not know"):
         find_with(tmp_path, tmp_path / "seen.npz", model="pixels+knn")
+    for tracker in (Tracker(N, ["w", "x", "y", "z"]), Tracker(N, threshold_class=True)):
+        told(logits, np.minimum(labels, K - 2), tracker).save(tmp_path / "seen.npz")
+        with pytest.raises(InputError, match="found classes a, b, c, d; expected the tracker's"):
+            find_with(tmp_path, tmp_path / "seen.npz", model="pixels+knn")

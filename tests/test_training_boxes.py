@@ -20,6 +20,7 @@ import labelfix
 from labelfix.boxes import iou
 from labelfix.cli import main
 from labelfix.errors import InputError, LabelfixWarning, RunError
+from labelfix.run import FindOptions, find
 from labelfix.schema import BOX, BoxKind, BoxPredictions, Dataset
 from labelfix.score.boxes import BoxParams, BoxScores
 from labelfix.score.boxes import losses as box_losses
@@ -569,6 +570,21 @@ def test_find_takes_dynamics_of_boxes(tmp_path: Path, capsys: pytest.CaptureFixt
     ):
         assert main(["find", files[0], *choice, "--out", str(tmp_path / "not")]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_losses_of_other_boxes_are_refused_before_a_detector_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("long work")
+
+    monkeypatch.setattr("labelfix.predict.out_of_fold_boxes", work)
+    drawn(tmp_path, 24)
+    losses = watched(made_up(20), np.full((1, 20, 2), 0.1))
+    losses.save(tmp_path / "dynamics.npz")
+    path, seen = str(tmp_path / "data.yaml"), str(tmp_path / "dynamics.npz")
+    with pytest.raises(InputError, match="boxes that the tracker does not know"):
+        find(FindOptions(path=path, dynamics=seen, model="yolo11n.yaml"), tmp_path / "not")
 
 
 # the examples

@@ -307,9 +307,10 @@ def import_answers(
     from labelfix.run import open_run
     from labelfix.run.exchanging import import_into
 
-    done = import_into(
-        open_run(run), file, reviewer=reviewer or getpass.getuser(), same_box=same_box
-    )
+    with telling(quiet=quiet):
+        done = import_into(
+            open_run(run), file, reviewer=reviewer or getpass.getuser(), same_box=same_box
+        )
     if not quiet:
         parts = ", ".join(f"{number:,} {name}" for name, number in done.by_action.items())
         print_lines(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["check_choices", "decodable", "judge", "predict", "read_predictions"]
 
 
-def check_choices(dataset: Dataset, options: FindOptions) -> None:  # noqa: ARG001 # as for class labels
-    """Refuse unknown names, which should not come up after hours of training.
+def check_choices(dataset: Dataset, options: FindOptions) -> None:
+    """Refuse unknown names and other boxes' losses, not after hours of training.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def check_choices(dataset: Dataset, options: FindOptions) -> None:  # noqa: ARG0
     if options.dynamics is not None:
         from labelfix.training.boxes import BoxTracker
 
-        BoxTracker.load(options.dynamics)
+        BoxTracker.load(options.dynamics).check_dataset(dataset)
         if options.score not in {"default", "error_probability"}:
             found, fix = f"{options.score} beside --dynamics", "leave one of them away"
             problems.append(Problem("--score", found, "error_probability", fix))

@@ -270,10 +270,11 @@ def _read_both(
     from labelfix.formats import format_of, unused
 
     paths = original, corrected
-    idle = [unused(format_of(path, options.dataset_format)) for path in paths]
-    for path, own, other in zip(paths, idle, reversed(idle), strict=True):
-        changed = {name: usual for name, usual in own.items() if name not in other}
-        yield read_as(path, options, progress, **changed)
+    formats = [format_of(path, options.dataset_format) for path in paths]
+    for path, name, other in zip(paths, formats, reversed(formats), strict=True):
+        idle, both = unused(name), unused(other)
+        changed = {option: idle[option] for option in idle.keys() - both}
+        yield read_as(path, options, progress, format=name, **changed)
 
 
 def _idle(options: GainOptions) -> Iterator[Problem]:

@@ -222,14 +222,8 @@ class BoxTracker(Saved):
             Of boxes never seen, of NaN, and of boxes that are not those of the training.
         """
         self._check_seen()
-        given = dataset.annotations.select(GIVEN)
-        own = self.boxes.with_row_index("row")
-        rows = given.join(own, on="annotation_id", how="left", maintain_order="left")["row"]
-        if rows.null_count():
-            unknown = given["annotation_id"].filter(rows.is_null())
-            found = f"{len(unknown)} boxes that the tracker does not know, such as {unknown[0]!r}"
-            raise InputError(Problem("dataset", found, "the boxes that were given to BoxTracker"))
-        self._warn(given, rows.to_numpy())
+        rows = self._rows_of(dataset)
+        self._warn(dataset.annotations.select(GIVEN), rows)
         losses = self.statistics()[rows].select("annotation_id", *PARTS)
         if out_of_fold is None:
             nothing = pl.DataFrame(schema=BOX_PREDICTIONS)
@@ -237,6 +231,17 @@ class BoxTracker(Saved):
         if isinstance(out_of_fold, BoxPredictions):
             return replace(out_of_fold, losses=losses)
         return BoxPredictions(out_of_fold, dataset.class_names, losses=losses)
+
+    def check_dataset(self, dataset: Dataset) -> None:
+        """Say at once, before long work, what `predictions` would refuse.
+
+        Raises
+        ------
+        InputError
+            If the dataset has boxes that the tracker does not know, or nothing was seen yet.
+        """
+        self._check_seen()
+        self._rows_of(dataset)
 
     def issues(self, dataset: Dataset, out_of_fold: Any = None, **choices: Any) -> pl.DataFrame:
         """Rank all boxes, most suspicious first.
@@ -327,6 +332,17 @@ class BoxTracker(Saved):
             found = f"{len(bad)} that are none of the dataset's, such as {bad[0]!r}"
             raise InputError(Problem("boxes", found, f"annotation ids, or 0 to {len(self) - 1}"))
         return given.astype(np.int64)
+
+    def _rows_of(self, dataset: Dataset) -> NDArray[np.int64]:
+        """Find the boxes of a dataset."""
+        given = dataset.annotations.select("annotation_id")
+        own = self.boxes.with_row_index("row")
+        rows = given.join(own, on="annotation_id", how="left", maintain_order="left")["row"]
+        if rows.null_count():
+            unknown = given["annotation_id"].filter(rows.is_null())
+            found = f"{len(unknown)} boxes that the tracker does not know, such as {unknown[0]!r}"
+            raise InputError(Problem("dataset", found, "the boxes that were given to BoxTracker"))
+        return rows.to_numpy()
 
     def _warn(self, given: pl.DataFrame, rows: NDArray[np.int64]) -> None:
         """Say what makes the evidence weaker than it looks."""

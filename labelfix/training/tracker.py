@@ -458,9 +458,8 @@ class Tracker(Saved):
         given = out_of_fold
         if not isinstance(given, Predictions):
             given = Predictions(np.asarray(given), names)
-        if given.class_names and sorted(given.class_names) != sorted(names):
-            found = f"classes {', '.join(given.class_names)}"
-            raise InputError(Problem("out_of_fold", found, f"the tracker's: {', '.join(names)}"))
+        if given.class_names:
+            _refuse_classes("out_of_fold", given.class_names, names)
         if len(given.pred_probs) != len(rows):
             found = f"{len(given.pred_probs)} rows"
             raise InputError(Problem("out_of_fold", found, f"{len(rows)}, one an item"))
@@ -474,10 +473,12 @@ class Tracker(Saved):
         Raises
         ------
         InputError
-            If the dataset has items that the tracker does not know, or nothing was kept of them.
+            If the dataset has items that the tracker does not know, or other classes, or nothing
+            was kept of them.
         """
         self._known_probs()
         self._rows_of(dataset)
+        _refuse_classes("dataset", dataset.class_names, self._names_for(dataset))
 
     def issues(self, data: Any, out_of_fold: Any = None, **choices: Any) -> pl.DataFrame:
         """Rank all labels, most suspicious first.
@@ -772,6 +773,12 @@ def threshold_labels(
     count = round(len(moved) * share)
     moved[np.random.default_rng(seed).permutation(len(moved))[:count]] = n_classes
     return moved
+
+
+def _refuse_classes(where: str, given: Sequence[str], names: Sequence[str]) -> None:
+    if sorted(given) != sorted(names):
+        found = f"classes {', '.join(given)}"
+        raise InputError(Problem(where, found, f"the tracker's: {', '.join(names)}"))
 
 
 def _counted(items: Any) -> tuple[int, tuple[str, ...] | None]:
