@@ -680,6 +680,32 @@ def test_find_joins_dynamics_with_a_model(photos: Dataset, tmp_path: Path) -> No
     assert set(run.info.findings.weights) == {"1: pixels+knn", "1: pixels+knn, in training"}
 
 
+def test_items_never_seen_are_not_made_suspicious(photos: Dataset) -> None:
+    logits, labels = story()[0], photos.labels
+    tracker = Tracker(photos)
+    tracker.update(np.arange(1, N), logits[0][1:], labels[1:])
+    tracker.end_epoch()
+    with pytest.warns(LabelfixWarning, match="1 of 12 items were never seen"):
+        alone = tracker.predictions(photos).pred_probs
+    alike = np.flatnonzero(labels == labels[0])[1:]
+    np.testing.assert_allclose(alone[0], alone[alike].mean(axis=0), rtol=1e-5)
+    known = np.full((N, K), 1 / K, np.float32)
+    known[0] = [0.7, 0.1, 0.1, 0.1]
+    with pytest.warns(LabelfixWarning, match="1 of 12 items were never seen"):
+        both = tracker.predictions(photos, known)
+    assert both.train_pred_probs is not None
+    np.testing.assert_allclose(both.train_pred_probs[0], known[0])
+    np.testing.assert_allclose(both.train_pred_probs[1:], alone[1:])
+
+
+def test_an_infinite_loss_is_counted_and_warns_of_nothing() -> None:
+    tracker = Tracker(2, keep_losses=True)
+    tracker.update([0, 1], [[1.0, 0.0], [0.0, 1.0]], [0, 1], [np.inf, 0.5])
+    tracker.end_epoch()
+    assert tracker.statistics()["broken"].to_list() == [1, 0]
+    assert tracker.statistics()["loss"].to_list() == [None, 0.5]
+
+
 def test_find_joins_dynamics_with_ready_made_predictions(tmp_path: Path) -> None:
     logits, labels = story()
     told(logits, labels).save(tmp_path / "seen.npz")

@@ -342,9 +342,21 @@ def test_a_wrong_noise_matrix_is_refused() -> None:
     pytest.importorskip("torch")
     from labelfix.training.pytorch import ForwardCorrection
 
-    for wrong in ([[1.0, 0.0]], [[0.5, 0.2], [0.0, 1.0]], [[1.5, -0.5], [0.0, 1.0]]):
+    nan = float("nan")
+    squares = ([[0.5, 0.2], [0.0, 1.0]], [[1.5, -0.5], [0.0, 1.0]], [[nan, nan], [0.0, 1.0]])
+    for wrong in ([[1.0, 0.0]], *squares):
         with pytest.raises(InputError, match="rows that sum to one"):
             ForwardCorrection(wrong)
+
+
+def test_a_sampler_refuses_what_it_could_not_rank_by() -> None:
+    pytest.importorskip("torch")
+    from labelfix.training.pytorch import WithoutSuspects
+
+    with pytest.raises(InputError, match="'margn'; expected one of margin"):
+        WithoutSuspects(Tracker(3), 1, by="margn")
+    with pytest.raises(InputError, match="0 or more"):
+        WithoutSuspects(Tracker(3), -1)
 
 
 def test_the_correction_learns_the_truth_from_noisy_labels() -> None:
@@ -505,10 +517,10 @@ def test_lightgbm_refuses_trees_that_do_not_add_up(names: dict[str, Any]) -> Non
     X, labels = names["X"], names["labels"]
     settings = {"objective": "multiclass", "num_class": 10, "verbose": -1, "num_threads": 1}
     callback = TrackerCallback(Tracker(len(X)), X, labels)
-    with pytest.raises(InputError, match="boosting=dart"):
-        lightgbm.train(
-            settings | {"boosting": "dart"}, lightgbm.Dataset(X, labels), 2, callbacks=[callback]
-        )
+    for name in ("boosting", "boosting_type", "boost"):
+        data = lightgbm.Dataset(X, labels)
+        with pytest.raises(InputError, match=f"{name}=dart"):
+            lightgbm.train(settings | {name: "dart"}, data, 2, callbacks=[callback])
 
 
 def test_keras(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -554,6 +566,52 @@ def test_a_sigmoid_of_keras_speaks_of_two_classes(
             model.fit(X, labels, 50, epochs=2, verbose=0, shuffle=False, callbacks=[callback])
         table.append(tracker.statistics()["confidence"])
     np.testing.assert_allclose(table[0], table[1], rtol=1e-3)
+
+
+def test_a_softmax_of_keras_taken_for_logits_is_warned_of(
+    names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    from labelfix.training.keras import TrackerCallback
+
+    X, labels = names["X"][:200], names["labels"][:200]
+    for probabilities in (False, True):
+        model = keras.Sequential([keras.layers.Dense(10, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        callback = TrackerCallback(Tracker(200), X, labels, probabilities=probabilities)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            model.fit(X, labels, 50, epochs=2, verbose=0, callbacks=[callback])
+        said = [one for one in told if "say probabilities=True" in str(one.message)]
+        assert len(said) == (not probabilities)
+
+
+def test_a_softmax_of_skorch_taken_for_logits_is_warned_of(torch_names: dict[str, Any]) -> None:
+    skorch = pytest.importorskip("skorch")
+    torch: Any = torch_names["torch"]
+    from labelfix.training.skorch import TrackerCallback
+
+    class Net(torch.nn.Linear):  # type: ignore[misc] # torch is not looked at by mypy
+        def forward(self, x: Any) -> Any:
+            return super().forward(x).softmax(dim=1)
+
+    X, labels = torch_names["X"][:200], torch_names["labels"][:200]
+    for probabilities in (False, True):
+        net = skorch.NeuralNetClassifier(
+            Net,
+            module__in_features=64,
+            module__out_features=10,
+            max_epochs=2,
+            train_split=None,
+            verbose=0,
+            callbacks=[TrackerCallback(Tracker(200), probabilities=probabilities)],
+        )
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            net.fit({"x": X, "item_index": np.arange(200)}, labels)
+        said = [one for one in told if "say probabilities=True" in str(one.message)]
+        assert len(said) == (not probabilities)
 
 
 def test_a_sigmoid_of_skorch_speaks_of_two_classes(torch_names: dict[str, Any]) -> None:

@@ -114,6 +114,7 @@ class Counts:
         self.now[1, item[whole]] = sight.margin[whole] > 0  # of several, the last one stays
         _add(self.sums, item, _per_sighting(sight), np.where(fine, weight, 0))
         epoch = np.full(len(item), float(len(self.epochs)))
+        loss = np.where(fine_loss, loss, 0)  # what is not has no weight
         losses = [loss, epoch, epoch**2, epoch * loss]
         _add(self.loss_sums, item, losses, np.where(fine_loss, weight, 0))
         if self.now_loss is not None:

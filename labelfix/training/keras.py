@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras.callbacks import Callback
 
+from labelfix.training.sightings import warn_of_probabilities
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -50,6 +52,8 @@ class TrackerCallback(Callback):  # type: ignore[misc] # keras is not looked at 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Ask the model, and end the epoch."""
         outputs = self.model.predict(self.x, batch_size=self.batch_size, verbose=0)
+        if not self.probabilities and self.tracker.epoch == 0:
+            warn_of_probabilities(np.asarray(outputs))
         logits = _logits(np.asarray(outputs)) if self.probabilities else outputs
         self.tracker.update(np.arange(len(self.labels)), logits, self.labels)
         self.tracker.end_epoch()

@@ -48,9 +48,11 @@ class TrackerCallback:
         InputError
             If the trees do not simply add up, or there were some before.
         """
-        if env.params.get("boosting", "gbdt") not in {"gbdt", "gbrt", "goss"}:
-            found = f"boosting={env.params['boosting']}"
-            raise InputError(Problem("LightGBM", found, "gbdt: trees that add up"))
+        names = ("boosting", "boosting_type", "boost")
+        for name in names:
+            if env.params.get(name, "gbdt") not in {"gbdt", "gbrt", "goss"}:
+                found = f"{name}={env.params[name]}"
+                raise InputError(Problem("LightGBM", found, "gbdt: trees that add up"))
         if env.begin_iteration:
             raise InputError(Problem("LightGBM", "an init_model", "a training from the start"))
         done = env.iteration + 1

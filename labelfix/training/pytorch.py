@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
 from labelfix.errors import InputError, Problem
+from labelfix.training.tracker import LOW_IS_SUSPICIOUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -95,6 +96,10 @@ class WithoutSuspects(Sampler[int]):  # type: ignore[misc] # as above
     ) -> None:
         if after < 1:
             raise InputError(Problem("after", str(after), "1 epoch or more"))
+        if k < 0:
+            raise InputError(Problem("k", str(k), "0 or more"))
+        if by not in LOW_IS_SUSPICIOUS:
+            raise InputError(Problem("by", repr(by), f"one of {', '.join(LOW_IS_SUSPICIOUS)}"))
         self.tracker, self.k, self.by, self.after, self.seed = tracker, k, by, after, seed
 
     def __len__(self) -> int:
@@ -145,7 +150,7 @@ class ForwardCorrection(nn.Module):  # type: ignore[misc] # as above
         super().__init__()
         matrix = torch.as_tensor(noise, dtype=torch.float32)
         square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
-        if not square or (matrix < 0).any() or ((matrix.sum(dim=1) - 1).abs() > 1e-3).any():
+        if not square or not (matrix >= 0).all() or ((matrix.sum(dim=1) - 1).abs() > 1e-3).any():
             found = f"a matrix of shape {tuple(matrix.shape)}"
             raise InputError(Problem("noise", found, "(K, K), >= 0, rows that sum to one"))
         self.register_buffer("noise", matrix)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from labelfix.errors import warn_caller
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Sightings", "look", "sum_by_item"]
+__all__ = ["Sightings", "look", "sum_by_item", "warn_of_probabilities"]
 
 
 class Sightings(NamedTuple):
@@ -94,3 +96,13 @@ def sum_by_item(
     order = np.argsort(item, kind="stable")
     items, starts = np.unique(item[order], return_index=True)
     return items, np.add.reduceat(values[order], starts, axis=0)
+
+
+def warn_of_probabilities(outputs: NDArray[Any]) -> None:
+    """Warn of rows that sum to one, where logits were promised: softmax makes such."""
+    classes = outputs.shape[1] if outputs.ndim == 2 else 0
+    if classes > 1 and (outputs >= 0).all() and (abs(outputs.sum(axis=1) - 1) < 1e-3).all():
+        warn_caller(
+            "the model's outputs look like probabilities and are taken for logits; if it ends in a "
+            "softmax, say probabilities=True"
+        )

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from skorch.callbacks import Callback
 
+from labelfix.training.sightings import warn_of_probabilities
+
 if TYPE_CHECKING:
     from labelfix.training.tracker import Tracker
 
@@ -37,6 +39,7 @@ class TrackerCallback(Callback):  # type: ignore[misc] # skorch is not looked at
     def initialize(self) -> Self:
         """Start with a new module."""
         self.hook_: Any = None
+        self.looked_ = False
         return self
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
@@ -52,6 +55,9 @@ class TrackerCallback(Callback):  # type: ignore[misc] # skorch is not looked at
         if training:
             inputs, labels = batch
             outputs = kwargs["y_pred"]
+            if not (self.probabilities or self.looked_):
+                self.looked_ = True
+                warn_of_probabilities(outputs.detach().float().cpu().numpy())
             outputs = _logits(outputs) if self.probabilities else outputs
             self.tracker.update(inputs[self.items], outputs, labels)
 

@@ -439,6 +439,12 @@ class Tracker(Saved):
             shape (n, K): is joined by what was seen, as `train_pred_probs`. None: what was seen is
             all there is.
 
+        Returns
+        -------
+        Predictions
+            Items never seen have what `out_of_fold` says of them; alone, of a dataset, the mean of
+            the items with the same label, which makes none of them suspicious.
+
         Raises
         ------
         InputError
@@ -452,8 +458,11 @@ class Tracker(Saved):
         rows = self._rows_of(data)
         names = self._names_for(data)
         probs = self.mean_probs()[rows]
+        never = self._known_probs()[rows].sum(axis=1) == 0
         self._warn(data, rows, names)
         if out_of_fold is None:
+            if isinstance(data, Dataset):
+                _fill_by_label(probs, never, data, names)
             return Predictions(probs, names, model="training")
         given = out_of_fold
         if not isinstance(given, Predictions):
@@ -465,6 +474,7 @@ class Tracker(Saved):
             raise InputError(Problem("out_of_fold", found, f"{len(rows)}, one an item"))
         if given.class_names:
             probs = probs[:, [names.index(name) for name in given.class_names]]
+        probs[never] = given.pred_probs[never]
         return replace(given, train_pred_probs=probs)
 
     def check_dataset(self, dataset: Dataset) -> None:
@@ -773,6 +783,18 @@ def threshold_labels(
     count = round(len(moved) * share)
     moved[np.random.default_rng(seed).permutation(len(moved))[:count]] = n_classes
     return moved
+
+
+def _fill_by_label(
+    probs: NDArray[np.float32], never: NDArray[np.bool_], dataset: Dataset, names: Sequence[str]
+) -> None:
+    """Give items never seen the mean of those that are labelled alike, where there are some."""
+    place = {name: k for k, name in enumerate(names)}
+    labels = np.array([place.get(name, -1) for name in dataset.class_names])[dataset.labels]
+    for label in np.unique(labels[never]):
+        alike = (labels == label) & ~never
+        if alike.any():
+            probs[never & (labels == label)] = probs[alike].mean(axis=0)
 
 
 def _refuse_classes(where: str, given: Sequence[str], names: Sequence[str]) -> None:
